@@ -1,0 +1,91 @@
+"""Bars recomputed by other means: sort all ticks, group them, take first and last. Slow, plain, and the reference.
+
+This shares the definitions with the job (what a tick is, when it is too late, how amounts add up) but none of its
+ways: no partials, no merging, no state.
+"""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from bar.amounts import FRACTIONS_PER_UNIT, amount, fraction, mean_price, printed, whole
+from bar.frames import Frame
+from bar.model import BAR_VALUES
+
+_NS_PER_MS = 1_000_000
+
+
+def accepted(ticks: pl.DataFrame, lateness_ms: int) -> pl.DataFrame:
+    """Leave out the ticks that came too late; `ticks` is TICK_SCHEMA plus sequence, from the start of the log."""
+    newest_ns = pl.col("time_ns").cum_max().over("instrument", order_by="sequence")
+    return ticks.filter(newest_ns - pl.col("time_ns") <= lateness_ms * _NS_PER_MS)
+
+
+def bars(ticks: pl.DataFrame, frame: Frame) -> pl.DataFrame:
+    """Make the bars (BAR_VALUES) of one frame, by instrument and start."""
+    volume, turnover = pl.col("volume"), mean_price() * pl.col("volume")
+    length_ns = frame.length_ms * _NS_PER_MS
+    return (
+        ticks.sort("time_ns", pl.col("id").fill_null(-1), "sequence")
+        .with_columns(start_ns=pl.col("time_ns") - pl.col("time_ns") % length_ns)
+        .group_by("instrument", "start_ns", maintain_order=True)
+        .agg(
+            open=pl.first("price_open"),
+            high=pl.max_horizontal("price_open", "price_close").max(),
+            low=pl.min_horizontal("price_open", "price_close").min(),
+            close=pl.last("price_close"),
+            volume=_exact_sum(volume),
+            turnover=_exact_sum(turnover),
+            traded=volume.is_not_null().any(),
+            ticks=pl.len().cast(pl.Int64),
+            first_tick_ms=pl.first("time_ns") // _NS_PER_MS,
+            last_tick_ms=pl.last("time_ns") // _NS_PER_MS,
+        )
+        .with_columns(_parts("volume"), _parts("turnover"))
+        .unnest("volume", "turnover")
+        .with_columns(
+            frame=pl.lit(frame.text),
+            start_ms=pl.col("start_ns") // _NS_PER_MS,
+            end_ms=(pl.col("start_ns") + length_ns) // _NS_PER_MS,
+            volume=amount("volume_whole", "volume_fraction"),
+            turnover=amount("turnover_whole", "turnover_fraction"),
+        )
+        .with_columns(
+            volume=pl.when("traded").then(printed(pl.col("volume"))),
+            vwap=pl.when(pl.col("traded") & (pl.col("volume") > 0)).then(
+                printed(pl.col("turnover") / pl.col("volume"))
+            ),
+        )
+        .select(BAR_VALUES.keys())
+        .sort("instrument", "start_ms")
+    )
+
+
+def differences(recomputed: pl.DataFrame, published: pl.DataFrame) -> Iterator[tuple[dict[str, object], str]]:
+    """Yield (key of the bar, what is wrong) for every bar that is not the same in both (BAR_VALUES)."""
+    key = ["instrument", "frame", "start_ms"]
+    both = recomputed.join(published, on=key, how="full", suffix="_published", coalesce=True)
+    values = [name for name in BAR_VALUES if name not in key]
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_published")) for name in values)
+    for row in both.filter(~same).sort(key).iter_rows(named=True):
+        at = {name: row[name] for name in key}
+        if row["ticks"] is None:
+            yield at, "is published, but no tick of the log belongs to it"
+        elif row["ticks_published"] is None:
+            yield at, f"is not published, but {row['ticks']} ticks of the log belong to it"
+        else:
+            wrong = [n for n in values if row[n] != row[f"{n}_published"]]
+            yield at, "; ".join(f"{n} is {row[f'{n}_published']}, should be {row[n]}" for n in wrong)
+
+
+def _exact_sum(value: pl.Expr) -> pl.Expr:
+    """Add up amounts as whole numbers of 1e-12, wide enough never to overflow."""
+    return (whole(value).cast(pl.Int128) * FRACTIONS_PER_UNIT + fraction(value).cast(pl.Int128)).sum()
+
+
+def _parts(name: str) -> pl.Expr:
+    total = pl.col(name)
+    return pl.struct(
+        (total // FRACTIONS_PER_UNIT).cast(pl.Int64).alias(f"{name}_whole"),
+        (total % FRACTIONS_PER_UNIT).cast(pl.Int64).alias(f"{name}_fraction"),
+    ).alias(name)

@@ -1,0 +1,104 @@
+"""Roll-up: bars of a longer frame made from stored ones of a shorter frame that divides it. Pure functions, no state.
+
+SQLite groups and adds up (tens of thousands of short bars in some 50 ms), Polars finishes. The result is what the fold
+makes of the ticks themselves: open, high, low, close, ticks and times always; the volume as long as no short bar's own
+volume needed more than the 15 digits that are stored, and to a unit of the 15th digit else. The vwap is weighted with
+stored vwaps, which are rounded too, so its 15th digit may be off by two.
+
+    state     forming until the time the jobs have reached passes its end, and as long as one of its bars forms;
+              revised when one of them is
+    revision  how often its bars changed after they had closed, all together
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from bar.amounts import FRACTIONS_PER_UNIT, amount, printed
+from bar.frames import Frame
+from bar.model import BAR_SCHEMA, BarState
+
+_GROUPED: dict[str, pl.DataType] = {
+    "start_ms": pl.Int64(),
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume_whole": pl.Int64(),
+    "volume_fraction": pl.Int64(),
+    "turnover_whole": pl.Int64(),
+    "turnover_fraction": pl.Int64(),
+    "traded": pl.Int64(),
+    "ticks": pl.Int64(),
+    "first_tick_ms": pl.Int64(),
+    "last_tick_ms": pl.Int64(),
+    "forming": pl.Int64(),
+    "revision": pl.Int64(),
+    "changed_ms": pl.Int64(),
+}
+
+
+def grouping(bars: str, open_at: str, close_at: str) -> str:
+    """Return the SQL that groups the rows of the query `bars` into the newest :newest ones of :length_ms, newest first.
+
+    open_at, close_at: expressions for the open of the bar that starts at first_ms, and the close of that at last_ms.
+    """
+    return (
+        f"SELECT bucket_ms, {open_at}, high, low, {close_at}, volume_whole, volume_fraction, turnover_whole,"
+        " turnover_fraction, traded, ticks, first_tick_ms, last_tick_ms, forming, revision, changed_ms FROM ("
+        "SELECT start_ms / :length_ms * :length_ms AS bucket_ms, min(start_ms) AS first_ms, max(start_ms) AS last_ms,"
+        " max(high) AS high, min(low) AS low,"
+        f" {_parts('volume', 'volume')}, {_parts('volume * vwap', 'turnover')}, count(volume) AS traded,"
+        " sum(ticks) AS ticks, min(first_tick_ms) AS first_tick_ms, max(last_tick_ms) AS last_tick_ms,"
+        " max(state = 'forming') AS forming, sum(revision) AS revision, max(changed_ms) AS changed_ms"
+        f" FROM ({bars}) GROUP BY 1 ORDER BY 1 DESC LIMIT :newest)"
+    )
+
+
+def finish(rows: list[tuple[object, ...]], instrument: str, frame: Frame, reached_ms: int | None) -> pl.DataFrame:
+    """Turn what `grouping` found into bars (BAR_SCHEMA), oldest first.
+
+    reached_ms: up to when the jobs have seen ticks; None when nothing more is expected.
+    """
+    end_ms = pl.col("start_ms") + frame.length_ms
+    volume, turnover = (amount(f"{name}_whole", f"{name}_fraction") for name in ("volume", "turnover"))
+    open_still = (pl.col("forming") > 0) | (pl.lit(False) if reached_ms is None else end_ms > reached_ms)
+    return (
+        pl.DataFrame(rows, _GROUPED, orient="row")
+        .reverse()
+        .with_columns(*_carried("volume"), *_carried("turnover"))
+        .with_columns(
+            instrument=pl.lit(instrument),
+            frame=pl.lit(frame.text),
+            end_ms=end_ms,
+            volume=pl.when(pl.col("traded") > 0).then(printed(volume)),
+            vwap=pl.when(volume > 0).then(printed(turnover / volume)),
+            state=pl.when(open_still)
+            .then(pl.lit(BarState.FORMING.value))
+            .when(pl.col("revision") > 0)
+            .then(pl.lit(BarState.REVISED.value))
+            .otherwise(pl.lit(BarState.CLOSED.value)),
+        )
+        .select(BAR_SCHEMA.keys())
+    )
+
+
+def longest_divisor(frame: Frame, stored: Sequence[Frame]) -> Frame | None:
+    """Return the longest of the stored frames that divides this one: itself where it is stored; None without one."""
+    return max((one for one in stored if frame.length_ms % one.length_ms == 0), default=None)
+
+
+def _parts(value: str, name: str) -> str:
+    """Add up an amount as whole units and fractions, each by itself, as bar/amounts.py splits it."""
+    whole = f"CAST({value} AS INTEGER)"
+    fraction = f"CAST(round(({value} - {whole}) * {FRACTIONS_PER_UNIT}.0) AS INTEGER)"
+    return f"coalesce(sum({whole}), 0) AS {name}_whole, coalesce(sum({fraction}), 0) AS {name}_fraction"
+
+
+def _carried(name: str) -> list[pl.Expr]:
+    """Move full units from the fraction to the whole part."""
+    whole, fraction = pl.col(f"{name}_whole"), pl.col(f"{name}_fraction")
+    return [
+        (whole + fraction // FRACTIONS_PER_UNIT).alias(f"{name}_whole"),
+        (fraction % FRACTIONS_PER_UNIT).alias(f"{name}_fraction"),
+    ]

@@ -1,0 +1,50 @@
+"""SQLite files that several processes share: opened in one way, with the same promises everywhere."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+from sqlite_utils import Database
+
+BUSY_TIMEOUT_S = 30.0
+
+
+class StoreMissingError(Exception):
+    """The file is not there yet: nothing has written it; start Barmill with ./barmill up."""
+
+
+def open_for_writing(path: Path, *, durable: bool = True) -> Database:
+    """Open or make a shared SQLite file in WAL mode.
+
+    durable: a committed transaction survives a power cut; without it, it survives only the death of the process.
+    The connection may be used from several threads, one at a time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    _use_wal(connection)
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+    return Database(connection)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a file to WAL mode; of several processes that do so at once on a new file, SQLite lets none wait."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+def open_for_reading(path: Path) -> Database:
+    """Open an existing file without any right to change it; raise StoreMissingError if there is none."""
+    if not path.exists():
+        raise StoreMissingError(f"There is no {path.name} yet; start Barmill with ./barmill up first.")
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
+    )
+    return Database(connection)

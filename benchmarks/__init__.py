@@ -1,0 +1,1 @@
+"""Measurements of speed, delay and memory, run by `barmill bench`."""

@@ -1,0 +1,80 @@
+// Bars that the page was not given: fetched over plain HTTP as one scrolls, so that no page has to run for it.
+
+const LEAST_FETCHED = 1_000, MOST_FETCHED = 5_000, TRY_AGAIN_MS = 5_000, MOST_VERSIONS = 200;
+
+class Loader {
+  constructor(changed) {
+    this.changed = changed;
+    this.versions = new Map();
+    this.sentence = "";
+  }
+
+  // Fetch what is about to come into view, unless a fetch is under way or one just failed.
+  follow(book, seen, query) {
+    const now = performance.now();
+    if (this.busy || now < (this.notBefore ?? 0) || !book.newest) return;
+    const count = Math.max(LEAST_FETCHED, Math.min(MOST_FETCHED, Math.ceil(seen.span * 1.5)));
+    const near = seen.span / 2, frameMs = book.frameMs;
+    if (!book.whole && seen.left - near < book.from) {
+      const until = book.from;
+      this.fetchBars(query, until * frameMs, count, book, (message) => {
+        book.extend(message, -Infinity, until, seen.middle);
+        book.whole ||= message.slot.length < count;
+      });
+    } else if (!book.live && seen.right + near > book.until && book.until <= book.head) {
+      const from = book.until, until = from + count;
+      this.fetchBars(query, until * frameMs, count, book, (message) => book.extend(message, from, until, seen.middle));
+    }
+  }
+
+  // Fetch the newest bars there are, in place of all that is held.
+  newest(book, query) {
+    this.fetchBars(query, Date.now() + 86_400_000, LEAST_FETCHED, book, (message) => {
+      book.begin({...message, live: true, whole: message.slot.length < LEAST_FETCHED});
+    });
+  }
+
+  async fetchBars(query, toMs, count, book, take) {
+    this.busy = book;
+    this.say("Loading bars\u2026");
+    try {
+      const message = await asked("/bars.json", {...query, to: toMs, count});
+      if (this.busy !== book) return; // another view has taken its place meanwhile
+      take(message);
+      this.say("");
+    } catch {
+      this.notBefore = performance.now() + TRY_AGAIN_MS;
+      this.say("These bars could not be loaded; the chart tries again.");
+    }
+    this.busy = null;
+    this.changed();
+  }
+
+  forget() {
+    this.busy = null;
+    this.notBefore = 0;
+    this.versions.clear();
+    this.say("");
+  }
+
+  say(sentence) { this.sentence = sentence; }
+
+  // All versions of a revised bar, oldest first; null until they are here. Each is fetched once.
+  versionsOf(bar, book, query) {
+    const key = `${bar.slot} ${bar.revision}`;
+    if (!this.versions.has(key)) {
+      if (this.versions.size >= MOST_VERSIONS) this.versions.delete(this.versions.keys().next().value);
+      this.versions.set(key, null);
+      const {instrument, frame} = query;
+      asked("/bar-history.json", {instrument, frame, start: bar.slot * book.frameMs})
+        .then((versions) => { this.versions.set(key, versions); this.changed(); }, () => this.versions.set(key, []));
+    }
+    return this.versions.get(key);
+  }
+}
+
+async function asked(path, parameters) {
+  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, {headers: {Accept: "application/json"}});
+  if (!answer.ok) throw new Error(`${path} answered ${answer.status}`);
+  return answer.json();
+}

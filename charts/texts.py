@@ -1,0 +1,74 @@
+"""Numbers and times as words: for pages, and for readers who do not see the picture."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from bar.frames import Frame
+from charts.candles import price_decimals
+
+_S, _MIN, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+
+_MARKDOWN = frozenset("\\`*_[]<>#:$~|@")
+
+
+def age(age_ms: int) -> str:
+    """Say how long ago something was: tenths of a second first, then ever coarser."""
+    age_ms = max(age_ms, 0)
+    if age_ms < 10 * _S:
+        return f"{age_ms / _S:.1f} s"
+    if age_ms < 2 * _MIN:
+        return f"{age_ms // _S} s"
+    if age_ms < 2 * _HOUR:
+        return f"{age_ms // _MIN} min"
+    if age_ms < 2 * _DAY:
+        return f"{age_ms // _HOUR} h"
+    return f"{age_ms // _DAY} d"
+
+
+def duration(length_ms: int) -> str:
+    """Print a length of time in the largest unit that needs no decimals."""
+    units = ((_DAY, "d"), (_HOUR, "h"), (_MIN, "min"), (_S, "s"))
+    fits = (f"{length_ms // ms} {unit}" for ms, unit in units if length_ms and length_ms % ms == 0)
+    return next(fits, f"{length_ms} ms")
+
+
+def utc_time(time_ms: int, frame: Frame) -> str:
+    """Print the start of a bar in UTC, no finer than its frame needs."""
+    moment = datetime.fromtimestamp(time_ms / _S, UTC)
+    if frame.length_ms >= _DAY:
+        return moment.strftime("%Y-%m-%d")
+    return moment.strftime("%H:%M:%S" if frame.length_ms < _MIN else "%H:%M")
+
+
+def moment(time_ms: int) -> str:
+    """Print a moment in UTC, to the second."""
+    return datetime.fromtimestamp(time_ms // _S, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def change(ratio: float) -> str:
+    """Print a relative change with an arrow and a sign, so that it reads without colours."""
+    arrow = "▲" if ratio > 0 else "▼" if ratio < 0 else "■"
+    return f"{arrow} {ratio * 100:+.2f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def plain(text: str) -> str:
+    """Keep text from elsewhere from being read as Markdown."""
+    return "".join(f"\\{character}" if character in _MARKDOWN else character for character in text)
+
+
+def chart_in_words(bars: pl.DataFrame, instrument: str, frame: Frame) -> str:
+    """Say in one sentence what a chart of these bars (BAR_SCHEMA, oldest first) shows."""
+    if not bars.height:
+        return f"A chart of {instrument} in {frame.text} bars; there are none yet."
+    decimals = price_decimals(bars)
+    first, last = bars.row(0, named=True), bars.row(-1, named=True)
+    high, low = max(bars["high"]), min(bars["low"])
+    moved = last["close"] / first["open"] - 1
+    direction = "up" if moved > 0 else "down" if moved < 0 else "unchanged at"
+    return (
+        f"Candles of {instrument}, {bars.height} bars of {frame.text} from {utc_time(first['start_ms'], frame)}"
+        f" to {utc_time(last['start_ms'], frame)} UTC: {direction} {abs(moved) * 100:.2f} percent"
+        f" to {last['close']:.{decimals}f}, between {low:.{decimals}f} and {high:.{decimals}f};"
+        f" the newest bar is {last['state']}."
+    )

@@ -1,0 +1,1 @@
+"""The Python behind the door `./barmill`: one module a command."""

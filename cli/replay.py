@@ -1,0 +1,175 @@
+"""`barmill replay`: the bars job over files, start to end, on a Flink of its own."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bar.frames import FrameError, parse_frames
+from bar.reader import BarReader
+from cli.errors import UserError
+from cli.texts import duration_ms
+from control.flink.cluster import ClusterError
+from control.flink.model import FlinkError
+from control.home import Home
+from control.jobs import replay_run
+from control.jobs.replay_run import Outcome, ReplayError, Request, Standing
+from feed.providers.replay import ReplayFileError
+
+REJECT_COLUMNS = (
+    "source",
+    "line",
+    "reason",
+    "detail",
+    "time",
+    "instrument",
+    "price_open",
+    "price_close",
+    "volume",
+    "id",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="CSV, JSON Lines or Parquet; .gz and .zst too"
+    )
+    parser.add_argument("--frames", default="1s,1m,1h", help="frames to make, such as 1s,5m,1h (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="BARS.csv", help="where the bars go")
+    parser.add_argument("--rejects", type=Path, metavar="REJECTS.csv", help="where rows that are in no bar go")
+    parser.add_argument("--lateness", default="5m", help="how late a tick may come behind its instrument's newest")
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help="a column's own name, such as time=ts or price=last; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay the files and write bars and rejects."""
+    request = _request(args)
+    for target in (args.out, args.rejects):
+        _check_writable(target)
+    scratch = Home.find().root / "replays"
+    try:
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="replay-") as folder:
+            home = Home(Path(folder))
+            progress = _ProgressLine()
+            outcome = replay_run.run(request, home, progress.show)
+            progress.clear()
+            _write_bars(home, args.out)
+            if args.rejects:
+                _write_rejects(home, args.rejects)
+    except (ReplayFileError, ReplayError, ClusterError, FlinkError) as error:
+        raise UserError(str(error)) from error
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or scratch}: {error.strerror}; free some space or name another place."
+        ) from error
+    print(json.dumps(_as_json(outcome)) if args.json else _as_text(outcome, args))
+    return 0
+
+
+def _request(args: argparse.Namespace) -> Request:
+    for path in args.files:
+        if not path.is_file():
+            raise UserError(f"There is no file {path}; check the name.")
+    columns = {}
+    for pair in args.map:
+        field, equals, column = pair.partition("=")
+        if not (field and equals and column):
+            raise UserError(f"--map {pair} is not FIELD=COLUMN; write for example --map time=ts.")
+        columns[column] = field
+    try:
+        return Request(args.files, columns, parse_frames(args.frames), duration_ms(args.lateness, "--lateness"))
+    except FrameError as error:
+        raise UserError(f"--frames: {error}") from error
+
+
+def _check_writable(target: Path | None) -> None:
+    if target is None:
+        return
+    folder = target.absolute().parent
+    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{target} cannot be written; name a file in a folder that exists and is yours.")
+
+
+def _write_bars(home: Home, target: Path) -> None:
+    beside = target.with_name(target.name + ".part")
+    with beside.open("wb") as stream:
+        for number, piece in enumerate(BarReader.open(home.bars_db).everything()):
+            piece.write_csv(stream, include_header=number == 0)
+    beside.replace(target)
+
+
+def _write_rejects(home: Home, target: Path) -> None:
+    beside = target.with_name(target.name + ".part")
+    table = replay_run.rejects(home).select(*REJECT_COLUMNS, "late_ms")
+    table.rename({"source": "file"}).write_csv(beside)
+    beside.replace(target)
+
+
+def _as_json(outcome: Outcome) -> dict[str, object]:
+    return {
+        "read": outcome.read,
+        "accepted": outcome.accepted,
+        "rejected": outcome.rejected,
+        "bars": outcome.bars,
+        "seconds": round(outcome.total_s, 3),
+        "startup_seconds": round(outcome.total_s - outcome.folding_s, 3),
+        "ticks_per_s": round(outcome.accepted / outcome.folding_s) if outcome.folding_s else 0,
+    }
+
+
+def _as_text(outcome: Outcome, args: argparse.Namespace) -> str:
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in sorted(outcome.rejected.items()))
+    bars = ", ".join(f"{count:,} of {frame}" for frame, count in outcome.bars.items())
+    rate = outcome.accepted / outcome.folding_s if outcome.folding_s else 0
+    lines = [
+        f"read      {outcome.read:,} rows",
+        f"accepted  {outcome.accepted:,} ticks, all of them in the bars of every frame",
+        f"rejected  {sum(outcome.rejected.values()):,}" + (f": {rejected}" if rejected else ""),
+        f"bars      {bars or 'none'}, in {args.out}",
+        f"took      {outcome.total_s:.1f} s, of which {outcome.folding_s:.1f} s at {rate:,.0f} ticks/s",
+    ]
+    if outcome.rejected and not args.rejects:
+        lines.append("Name a file with --rejects to see every rejected row with its line and reason.")
+    return "\n".join(lines)
+
+
+class _ProgressLine:
+    """One line on a terminal that says how far the replay is; silent elsewhere."""
+
+    _WIDTH = 30
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def show(self, standing: Standing) -> None:
+        """Redraw the line."""
+        if not self._shown:
+            return
+        if standing.folding_since is None or not standing.accepted:
+            text = f"starting Flink; {standing.read:,} rows read"
+        else:
+            share = standing.share * standing.folded / standing.accepted
+            running_s = max(time.monotonic() - standing.folding_since, 1e-3)
+            left_s = running_s * (1 - share) / share if share else 0.0
+            filled = round(share * self._WIDTH)
+            bar = "█" * filled + "░" * (self._WIDTH - filled)
+            text = f"{bar} {share:4.0%}  {standing.folded / running_s:,.0f} ticks/s  {left_s:,.0f} s left"
+        sys.stderr.write(f"\r\x1b[2K{text}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[2K")

@@ -1,0 +1,87 @@
+"""`barmill status`: what runs, how much memory it holds, how the job is, whether prices flow, and what is wrong."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from cli.errors import UserError
+from control.home import Home
+from control.machine.processes import SupervisorError
+from control.machine.system_status import SystemStatus, look
+from control.monitor.alerts import Alert, open_alerts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the status; the exit code is 0 only when everything runs."""
+    home = Home.find()
+    try:
+        status = look(home)
+    except SupervisorError as error:
+        raise UserError(str(error)) from error
+    # Without a controller nobody clears an alert, so what was open when it stopped says nothing about now.
+    alerts = open_alerts(home) if status.running else []
+    print(json.dumps(_as_json(status, alerts), indent=2) if args.json else _as_text(status, alerts))
+    return 0 if status.healthy else 1
+
+
+def _as_json(status: SystemStatus, alerts: Sequence[Alert]) -> dict[str, object]:
+    processes = [
+        {
+            "name": one.name,
+            "state": one.state,
+            "pid": one.pid,
+            "resident_mb": round(one.resident_bytes / 1e6),
+            "uptime_s": one.uptime_s,
+        }
+        for one in status.processes
+    ]
+    return {
+        "running": status.running,
+        "healthy": status.healthy,
+        "url": status.url,
+        "home": str(status.home),
+        "processes": processes,
+        "resident_mb": round(status.resident_bytes / 1e6),
+        "jobs": [job.as_json() for job in status.jobs],
+        "ticks_per_s": status.ticks_per_s,
+        "newest_tick_age_s": status.newest_tick_age_s,
+        "feed_problem": status.feed_problem,
+        "kafka_problem": status.kafka_problem,
+        "alerts": [asdict(alert) for alert in alerts],
+    }
+
+
+def _as_text(status: SystemStatus, alerts: Sequence[Alert]) -> str:
+    if not status.running:
+        return "Barmill is not running; start it with ./barmill up."
+    lines = [f"{status.url}   data in {status.home}", ""]
+    lines += [
+        f"{one.name:12} {one.state.lower():9} pid {one.pid or '-':<8} {one.resident_bytes / 1e6:6.0f} MB"
+        f"   up {_duration(one.uptime_s)}"
+        for one in status.processes
+    ]
+    lines += [f"{'together':12} {'':22} {status.resident_bytes / 1e6:6.0f} MB", ""]
+    lines += [f"job {job.name}: {job.sentence}" for job in status.jobs]
+    age = "none yet" if status.newest_tick_age_s is None else f"{status.newest_tick_age_s:.1f} s ago"
+    lines.append(f"ticks: {status.ticks_per_s:,.1f} a second; newest in the bars: {age}")
+    if status.feed_problem:
+        lines.append(f"feed: {status.feed_problem}")
+    if status.kafka_problem:
+        lines.append(f"Kafka: {status.kafka_problem}")
+    lines += [f"{alert.severity}: {alert.sentence}" for alert in alerts]
+    return "\n".join(lines)
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")]
+    shown = [f"{value} {unit}" for value, unit in parts if value][:2]
+    return " ".join(shown) or "0 s"

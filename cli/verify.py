@@ -1,0 +1,48 @@
+"""`barmill verify`: bars recomputed from the tick log and compared with what the job published."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from bar.sqlite_file import StoreMissingError
+from bar.verification import Verdict, verify
+from cli.errors import UserError
+from control.home import Home
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and say what was found; 0 only when every bar is the same."""
+    home = Home.find()
+    try:
+        verdict = verify(home.ticks_db, home.bars_db, _show)
+    except StoreMissingError as error:
+        raise UserError(str(error)) from error
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[2K")
+    print(json.dumps(asdict(verdict)) if args.json else _as_text(verdict))
+    return 1 if verdict.different else 0
+
+
+def _show(share: float) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[2Krecomputing {share:.0%}")
+        sys.stderr.flush()
+
+
+def _as_text(verdict: Verdict) -> str:
+    lines = [
+        f"ticks  {verdict.ticks:,} read by the jobs: {verdict.in_bars:,} in bars, {verdict.late:,} too late",
+        f"bars   {verdict.bars:,} recomputed and compared, {verdict.different:,} different",
+    ]
+    if verdict.unverifiable:
+        lines.append(
+            f"       {verdict.unverifiable:,} cannot be recomputed: they are older than the tick log or than what is"
+            " kept of their frame, or no job makes it any more"
+        )
+    return "\n".join([*lines, *verdict.examples])

@@ -1,0 +1,107 @@
+"""Instruments as they are shown: what the catalogue says of each, and when and how often it last moved."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bar.clock import now_ms
+from bar.frames import parse_frame
+from bar.reader import BarReader
+from bar.sqlite_file import StoreMissingError
+from control.home import Home
+from control.instruments.store import DELIVERS_WHAT_IT_HAS, RECORDED, CatalogueState, Instrument, Instruments
+
+_RATE_OVER_MS = 60_000
+# A quiet instrument is stale when it has been silent for so many of its own usual gaps, and for a minute at least.
+_STALE_AFTER_GAPS = 10
+_STALE_AFTER_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One line of the list.
+
+    last_tick_ms, last_price: of its newest bar, None without bars. ticks_per_s: over the last minute, or over the
+    shortest bars there are where those are longer. stale: it is enabled and has been silent for far longer than usual.
+    """
+
+    provider: str
+    instrument: str
+    description: str
+    enabled: bool
+    last_tick_ms: int | None = None
+    last_price: float | None = None
+    ticks_per_s: float = 0.0
+    stale: bool = False
+
+
+T = TypeVar("T", Listing, Instrument)
+
+
+def look(home: Home, provider: str) -> list[Listing]:
+    """Return every instrument of the provider, by name; of one without a catalogue, every one that has bars."""
+    catalogue, _ = catalogue_of(home, provider)
+    try:
+        with closing(BarReader.open(home.bars_db)) as reader:
+            return listing(provider, catalogue, reader, now_ms())
+    except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
+        return [_silent(one) for one in catalogue]
+
+
+def catalogue_of(home: Home, provider: str) -> tuple[list[Instrument], CatalogueState]:
+    """Return the provider's catalogue and how it is; one that was never fetched is empty."""
+    try:
+        with Instruments.read_only(home) as instruments:
+            return instruments.catalogue(provider), instruments.state(provider)
+    except (StoreMissingError, sqlite3.OperationalError):
+        return [], CatalogueState()
+
+
+def listing(provider: str, catalogue: Sequence[Instrument], reader: BarReader, now_ms: int) -> list[Listing]:
+    """Join a catalogue with what the bars say of its instruments at `now_ms`."""
+    with_bars = reader.instruments()
+    if provider in DELIVERS_WHAT_IT_HAS:
+        catalogue = [Instrument(provider, name, "", None, None, enabled=True) for name in with_bars]
+    if provider in RECORDED:
+        # The time of a recording is that of its newest tick.
+        now_ms = max((one.newest_tick_ms or 0 for one in reader.progress()), default=0) or now_ms
+    if not with_bars:
+        return [_silent(one) for one in catalogue]
+    shortest = min(map(parse_frame, reader.frames(with_bars[0])))
+    from_ms = (now_ms - _RATE_OVER_MS) // shortest.length_ms * shortest.length_ms
+    activity = reader.activity([one.instrument for one in catalogue], shortest.text, from_ms)
+    return [
+        Listing(
+            provider=one.provider,
+            instrument=one.instrument,
+            description=one.description,
+            enabled=one.enabled,
+            last_tick_ms=last_tick_ms,
+            last_price=last_price,
+            ticks_per_s=ticks * 1_000 / (now_ms - from_ms),
+            stale=one.enabled and last_tick_ms is not None and now_ms - last_tick_ms > patience_ms(usual_gap_ms),
+        )
+        for one, (_, last_tick_ms, last_price, ticks, usual_gap_ms) in zip(catalogue, activity.iter_rows(), strict=True)
+    ]
+
+
+def matching(found: Iterable[T], text: str = "", *, enabled: bool | None = None) -> list[T]:
+    """Return those whose name or description has every word of `text`, and which are enabled, or not, as asked."""
+    words = text.casefold().split()
+    return [
+        one
+        for one in found
+        if (enabled is None or one.enabled == enabled)
+        and all(word in f"{one.instrument} {one.description}".casefold() for word in words)
+    ]
+
+
+def _silent(one: Instrument) -> Listing:
+    return Listing(one.provider, one.instrument, one.description, one.enabled)
+
+
+def patience_ms(usual_gap_ms: float | None) -> float:
+    """Return after how long a silence an instrument is stale that ticks so often."""
+    return float(max(_STALE_AFTER_MS, _STALE_AFTER_GAPS * (usual_gap_ms or 0)))

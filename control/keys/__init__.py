@@ -1,0 +1,1 @@
+"""The key store: API keys, encrypted; where their key-encryption key comes from."""

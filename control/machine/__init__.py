@@ -1,0 +1,1 @@
+"""The machine: supervised processes, ports, readiness, and how a home is as a whole."""

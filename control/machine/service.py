@@ -1,0 +1,33 @@
+"""What the processes of a home have in common: their command line, logging, one of each, and an end on a signal."""
+
+import argparse
+import fcntl
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from control.home import Home
+
+
+def serve(name: str, description: str, work: Callable[[Home, threading.Event], int]) -> int:
+    """Run `work` for the home named on the command line until SIGTERM or SIGINT sets its event; return its result.
+
+    Of one name, one runs at a time in a home; another waits for its turn.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--home", type=Path, required=True)
+    home = Home(parser.parse_args().home).create()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    with (home.run / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return work(home, stop)

@@ -1,0 +1,93 @@
+"""The webhook that alerts are posted to: where its address is kept, and how something is posted.
+
+The address may hold a token, so it is kept like a key: in a file of its own in the folder of keys, and only its host is
+ever shown or logged. Admins set it, so it may point anywhere, inside the own network too.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import requests
+from sqlite_utils import Database
+
+from control.actions import action
+from control.errors import ControlError
+from control.home import Home
+from control.people.roles import Actor, Permission
+
+_FILE = "alert-webhook"
+_TIMEOUT_S = (3.05, 10.0)
+_MAX_CHARACTERS = 2_000
+_ID_HEADER = "X-Barmill-Delivery"
+
+
+class WebhookError(ControlError):
+    """The address cannot be used; the sentence does not repeat it."""
+
+
+class PostFailed(Exception):
+    """What was posted did not arrive, or nobody knows; the message says why, without the address."""
+
+
+def webhook_url(home: Home) -> str | None:
+    """Return the address, or None where alerts go nowhere."""
+    try:
+        return (home.keys / _FILE).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def webhook_host(home: Home) -> str | None:
+    """Return what may be shown of the address."""
+    url = webhook_url(home)
+    return None if url is None else _host(url)
+
+
+def set_webhook(home: Home, db: Database, actor: Actor, url: str | None) -> None:
+    """Post alerts to this address from now on, also those that wait; with None to nowhere, and none waits any more."""
+    with action(db, actor, "alert.webhook", "webhook", needs=Permission.MANAGE_ALERTS) as change:
+        host = None if url is None else _checked_host(url)
+        change.before, change.after = {"host": webhook_host(home)}, {"host": host}
+        if url is None:
+            db.conn.execute("DELETE FROM alert_deliveries WHERE delivered_ms IS NULL")
+    path = home.keys / _FILE
+    if url is None:
+        path.unlink(missing_ok=True)
+        return
+    beside = path.with_suffix(".new")
+    beside.touch(0o600)
+    beside.chmod(0o600)
+    beside.write_text(url, "utf-8")
+    beside.replace(path)
+
+
+def post(url: str, delivery: str, body: Mapping[str, object]) -> None:
+    """Post once; raise PostFailed unless it was taken."""
+    try:
+        answer = requests.post(
+            url, json=body, headers={_ID_HEADER: delivery}, timeout=_TIMEOUT_S, allow_redirects=False
+        )
+    except requests.Timeout:
+        raise PostFailed("it did not answer in time") from None
+    except requests.exceptions.SSLError:
+        raise PostFailed("its certificate is not trusted") from None
+    except requests.RequestException:  # its text may hold the address
+        raise PostFailed("it cannot be reached") from None
+    if not 200 <= answer.status_code < 300:
+        raise PostFailed(f"it answered with HTTP {answer.status_code}")
+
+
+def _checked_host(url: str) -> str:
+    host = _host(url)
+    printable = url.isprintable() and " " not in url
+    if not host or not printable or len(url) > _MAX_CHARACTERS or urlsplit(url).scheme not in ("http", "https"):
+        raise WebhookError("This is not the address of a webhook; it looks like https://example.com/path.")
+    return host
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,1 @@
+"""The tick log on Kafka: what its messages hold, and how they get there."""

@@ -1,0 +1,161 @@
+"""The demo market's HTTP interface.
+
+    GET /healthz                                    no key needed
+    GET /v1/instruments                             what is traded
+    GET /v1/prices?cursor=&limit=                   one page of ticks after a cursor
+    GET /v1/prices/stream?cursor=&instruments=A,B   ticks as they come, one JSON object a line, with heartbeats
+
+A key is sent as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Without a cursor, reading starts with the oldest
+tick that is kept. A heartbeat `{"heartbeat": true, "time": ms, "cursor": n}` says that everything the market has given
+out up to that time, and up to that cursor, has been sent.
+"""
+
+from collections.abc import Callable
+
+import orjson
+from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from feed.market.access import AccessFileError, AccessKeys
+from feed.market.exchange import Exchange
+
+DEFAULT_PAGE_TICKS = 1_000
+MAX_PAGE_TICKS = 5_000
+_NO_KEY = "No API key was sent; send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'."
+
+
+class MarketApi:
+    """The handlers over one exchange."""
+
+    def __init__(self, exchange: Exchange, access: AccessKeys) -> None:
+        self._exchange, self._access = exchange, access
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        routes = [
+            Route("/healthz", self.health),
+            Route("/v1/instruments", self.instruments),
+            Route("/v1/prices", self.page),
+            Route("/v1/prices/stream", self.stream),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: _refused, AccessFileError: _unavailable})
+
+    async def health(self, _request: Request) -> Response:
+        """Say that the market runs and where it stands."""
+        time_ms, cursor = self._exchange.clock_ms, self._exchange.newest_cursor
+        return _json({"status": "ok", "simulated": True, "time": time_ms, "newest_cursor": cursor})
+
+    async def instruments(self, request: Request) -> Response:
+        """List what is traded."""
+        self._welcome(request)
+        return _json(
+            [
+                {
+                    "instrument": one.name,
+                    "description": f"{one.description} (fictional)",
+                    "price_decimals": one.price_decimals,
+                    "volume": one.has_volume,
+                    "simulated": True,
+                }
+                for one in self._exchange.instruments
+            ]
+        )
+
+    async def page(self, request: Request) -> Response:
+        """Return one page of ticks; `cursor` in the answer asks for the next one."""
+        self._welcome(request)
+        after = self._cursor(request.query_params)
+        limit = _whole(request.query_params, "limit", DEFAULT_PAGE_TICKS)
+        if not 1 <= limit <= MAX_PAGE_TICKS:
+            raise HTTPException(400, f"limit must be from 1 to {MAX_PAGE_TICKS}.")
+        kept = self._exchange.read(after, limit)
+        lines = kept.lines.splitlines()
+        whole = len(lines) <= limit
+        return _json(
+            {
+                "simulated": True,
+                "prices": [orjson.Fragment(line) for line in lines[:limit]],
+                "cursor": kept.cursor if whole else after + limit,
+                "complete_to": kept.to_ms if whole else None,
+                "oldest_cursor": self._exchange.oldest_cursor,
+                "newest_cursor": self._exchange.newest_cursor,
+            }
+        )
+
+    async def stream(self, request: Request) -> Response:
+        """Send ticks as they come, until the client leaves."""
+        still_welcome = self._welcome(request)
+        after = self._cursor(request.query_params)
+        names = frozenset(name for name in request.query_params.get("instruments", "").split(",") if name)
+        unknown = names - {one.name for one in self._exchange.instruments}
+        if unknown:
+            raise HTTPException(400, f"There is no instrument {', '.join(sorted(unknown))}; see /v1/instruments.")
+        return StreamingResponse(self._exchange.stream(after, names, still_welcome), media_type="application/x-ndjson")
+
+    def _welcome(self, request: Request) -> Callable[[], bool]:
+        """Turn the request away unless its key is good; return a way to ask again while an answer lasts."""
+        key = _key(request)
+        refusal = self._access.refusal(key)
+        if refusal is not None:
+            raise HTTPException(401, refusal, {"WWW-Authenticate": "Bearer"})
+        return lambda: self._access.refusal(key) is None
+
+    def _cursor(self, query: QueryParams) -> int:
+        oldest, newest = self._exchange.oldest_cursor, self._exchange.newest_cursor
+        cursor = _whole(query, "cursor", oldest)
+        if cursor < oldest:
+            raise _GoneError("The ticks right after this cursor are no longer kept.", oldest)
+        if cursor > newest:
+            raise _GoneError("This market has not given out this cursor yet.", oldest)
+        return cursor
+
+
+class _GoneError(HTTPException):
+    """A cursor that leads nowhere, with the one to go on from."""
+
+    def __init__(self, reason: str, oldest_cursor: int) -> None:
+        super().__init__(410, reason)
+        self.oldest_cursor = oldest_cursor
+
+
+def _key(request: Request) -> str:
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        key = request.headers.get("x-api-key", "")
+    else:
+        scheme, _, key = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise HTTPException(401, "The Authorization header must read 'Bearer KEY'.", {"WWW-Authenticate": "Bearer"})
+    if not key.strip():
+        raise HTTPException(401, _NO_KEY, {"WWW-Authenticate": "Bearer"})
+    return key.strip()
+
+
+def _whole(query: QueryParams, name: str, default: int) -> int:
+    text = query.get(name, "")
+    if not text:
+        return default
+    # Cursors fit into 64 bits; longer numbers are not worth reading.
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise HTTPException(400, f"{name} must be a whole number from 0 up.")
+    return int(text)
+
+
+def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body: dict[str, object] = {"reason": error.detail, "simulated": True}
+    if isinstance(error, _GoneError):
+        body["oldest_cursor"] = error.oldest_cursor
+    return _json(body, error.status_code, dict(error.headers or {}))
+
+
+async def _unavailable(_request: Request, error: Exception) -> Response:
+    return _json({"reason": str(error), "simulated": True}, 503)

@@ -1,0 +1,101 @@
+"""The provider `kafka`: prices that others publish on a topic, one JSON object a message."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import polars as pl
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from control.kafka.access import AccessError
+from feed.provider import Batch, ProviderError
+from feed.providers.kafka_topic import TopicReading
+from feed.providers.lines import Lines
+from feed.providers.tables import BROKEN_SCHEMA, Rows, json_rows
+from feed.settings import PricesTopic
+
+_NO_ROWS = Rows(pl.DataFrame(), pl.DataFrame(schema=BROKEN_SCHEMA), 0)
+
+
+class KafkaProvider:
+    """A topic's messages, each at most once; the cursor is the next offset of every partition.
+
+    columns: our name by theirs, where they call things differently. password_of is asked at each connect.
+    """
+
+    name = "kafka"
+
+    def __init__(
+        self, topic: PricesTopic, columns: Mapping[str, str], password_of: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._topic, self._columns, self._password_of = topic, columns, password_of
+        self.live = topic.live
+
+    def batches(self, cursor: str | None, stop: threading.Event) -> Iterator[Batch]:
+        """Yield what the topic holds from `cursor` on (None: from its oldest message) until `stop` is set.
+
+        Raise ProviderError when the brokers do not answer, refuse us or have no such topic.
+        """
+        offsets = _offsets(cursor, self._topic.topic)
+        try:
+            with TopicReading.open(self._topic, self._password_of(), self._topic.topic, offsets) as reading:
+                while not stop.is_set():
+                    batch = self._batch(reading)
+                    if batch is not None:
+                        yield batch
+        except KafkaException as error:
+            raise ProviderError(self._sentence(error.args[0])) from error
+        except AccessError as error:
+            raise ProviderError(str(error)) from error
+
+    def catalogue(self) -> None:
+        """Return None: what is published is what there is."""
+        return
+
+    def _batch(self, reading: TopicReading) -> Batch | None:
+        """Wait a moment for messages; return None where nothing new is to be said."""
+        messages, complete_to_ms = reading.next()
+        if not messages and complete_to_ms is None:
+            return None
+        rows = _rows(messages)
+        ticks = _named(rows.ticks, self._columns)
+        cursor = json.dumps({"topic": self._topic.topic, "offsets": reading.offsets})
+        return Batch(ticks, cursor, complete_to_ms if self.live else None, rows.broken, self._topic.topic)
+
+    def _sentence(self, error: KafkaError) -> str:
+        at = f"The brokers at {self._topic.bootstrap}"
+        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+            return f"{at} have no topic {self._topic.topic}; make it, or name another one in feed.json."
+        if error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
+            return f"{at} do not answer."
+        return f"{at} refuse to deliver: {error.str()}."
+
+
+def _offsets(cursor: str | None, topic: str) -> dict[int, int]:
+    """Return the offsets of a cursor; nothing where it is one of another topic, whose offsets mean nothing here."""
+    known = json.loads(cursor) if cursor else {}
+    return {int(name): offset for name, offset in known["offsets"].items()} if known.get("topic") == topic else {}
+
+
+def _rows(messages: Sequence[Message]) -> Rows:
+    """Read each message as one JSON object; its offset takes the place of a line's number."""
+    if not messages:
+        return _NO_ROWS
+    # A line break cannot stand inside a JSON text, but between its parts.
+    values = (bytes(message.value() or b"").replace(b"\n", b" ") for message in messages)
+    rows = json_rows(Lines(b"\n".join(values) + b"\n", 0))
+    offsets = pl.Series([message.offset() for message in messages], dtype=pl.Int64)
+    return Rows(_with_offsets(rows.ticks, offsets), _with_offsets(rows.broken, offsets), rows.last_line)
+
+
+def _with_offsets(table: pl.DataFrame, offsets: pl.Series) -> pl.DataFrame:
+    return table.with_columns(line=offsets.gather(table["line"])) if table.height else table
+
+
+def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
+    """Give columns our names; where some messages have ours already, both are one."""
+    for theirs, ours in columns.items():
+        if theirs in table.columns and theirs != ours:
+            column = pl.coalesce(ours, theirs) if ours in table.columns else pl.col(theirs)
+            table = table.with_columns(column.alias(ours)).drop(theirs)
+    return table

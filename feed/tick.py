@@ -1,0 +1,180 @@
+"""The tick: one price update, and the check every raw row passes before it becomes one.
+
+A tick has these columns; a row that does not fit becomes a reject with one reason and loses nothing of its text.
+
+    time_ns      Int64     when the price was true at the source, nanoseconds since the epoch, UTC
+    instrument   String    1 to 64 characters
+    price_open   Float64   > 0
+    price_close  Float64   > 0
+    volume       Float64   >= 0, or empty
+    id           Int64     >= 0, the provider's own number of the tick, or empty
+    line         Int64     where the row stood in its file, or empty
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from feed.tick_time import MAX_TIME_NS, time_ns
+
+TICK_SCHEMA: dict[str, pl.DataType] = {
+    "time_ns": pl.Int64(),
+    "instrument": pl.String(),
+    "price_open": pl.Float64(),
+    "price_close": pl.Float64(),
+    "volume": pl.Float64(),
+    "id": pl.Int64(),
+    "line": pl.Int64(),
+}
+
+REJECT_SCHEMA: dict[str, pl.DataType] = {
+    "line": pl.Int64(),
+    "sequence": pl.Int64(),
+    "reason": pl.String(),
+    "detail": pl.String(),
+    "time": pl.String(),
+    "instrument": pl.String(),
+    "price_open": pl.String(),
+    "price_close": pl.String(),
+    "volume": pl.String(),
+    "id": pl.String(),
+    "late_ms": pl.Int64(),
+}
+
+REASONS = {
+    "broken_line": "the line cannot be read as a row of this file",
+    "truncated_file": "the file ends in the middle of its data",
+    "bad_time": "time is not epoch ms, us or ns since 1973, nor ISO 8601 with a zone",
+    "no_instrument": "the instrument is empty",
+    "bad_instrument": "the instrument is longer than 64 characters or holds control characters",
+    "bad_number": "a price is missing, or a number cannot be read, is not finite or is too large to add up exactly",
+    "price_not_positive": "a price is zero or negative",
+    "volume_negative": "the volume is negative",
+    "bad_id": "the id is not a whole number from 0 up",
+    "future": "the time stamp is ahead of the clock by more than the tolerance",
+    "duplicate": "this instrument's tick with this id is already in the log",
+    "too_late": "the tick came after the allowed lateness",
+}
+
+MAX_INSTRUMENT_CHARACTERS = 64
+MAX_TEXT_KEPT = 200
+# Amounts above this cannot be added up exactly in a bar (see bar/amounts.py).
+MAX_AMOUNT = 1e15
+
+_RAW_COLUMNS = ("time", "instrument", "price_open", "price_close", "volume", "id", "line")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Raw rows split in two: ticks (TICK_SCHEMA) and rejects (REJECT_SCHEMA), both in the order they came."""
+
+    ticks: pl.DataFrame
+    rejects: pl.DataFrame
+
+
+def check(raw: pl.DataFrame, future_limit_ns: int | None) -> Checked:
+    """Turn raw rows into ticks and rejects; times beyond `future_limit_ns` (None: no guard) are rejects.
+
+    `raw` has any of time, instrument, price_open, price_close (or price for both), volume, id, line, typed or as text.
+    """
+    raw = _with_all_columns(raw)
+    parsed = raw.select(
+        time_ns=time_ns(raw.schema["time"]),
+        instrument=_instrument(raw.schema["instrument"]),
+        price_open=_number("price_open", raw.schema["price_open"]),
+        price_close=_number("price_close", raw.schema["price_close"]),
+        volume=_number("volume", raw.schema["volume"]),
+        id=_whole("id", raw.schema["id"]),
+        line=pl.col("line").cast(pl.Int64),
+        volume_given=_given("volume", raw.schema["volume"]),
+        id_given=_given("id", raw.schema["id"]),
+    )
+    faults = _faults(future_limit_ns)
+    good = parsed.select(~pl.any_horizontal(condition for _, condition in faults)).to_series()
+    ticks = parsed.select(TICK_SCHEMA.keys())
+    if good.all():
+        return Checked(ticks, pl.DataFrame(schema=REJECT_SCHEMA))
+    # The raw text of bad cells matters only here, so the readable reject is built for the bad rows alone.
+    both = parsed.with_columns(raw.select(pl.col(name).alias(f"raw_{name}") for name in _RAW_COLUMNS))
+    bad = both.filter(~good)
+    reason = pl.coalesce(pl.when(condition).then(pl.lit(name)) for name, condition in faults)
+    rejects = bad.select("line", reason.alias("reason"), *(_text(f"raw_{n}").alias(n) for n in _RAW_COLUMNS[:-1]))
+    return Checked(ticks.filter(good), as_rejects(rejects))
+
+
+def as_rejects(rows: pl.DataFrame) -> pl.DataFrame:
+    """Complete reject rows to REJECT_SCHEMA: a missing detail becomes the reason's sentence, texts are cut short."""
+    if "detail" not in rows.columns:
+        rows = rows.with_columns(detail=pl.col("reason").replace_strict(REASONS, default=None))
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in REJECT_SCHEMA.items() if name not in rows.columns]
+    texts = [name for name, dtype in REJECT_SCHEMA.items() if dtype == pl.String and name in rows.columns]
+    return rows.with_columns(*missing, *(_text(name).alias(name) for name in texts)).select(
+        pl.col(name).cast(dtype) for name, dtype in REJECT_SCHEMA.items()
+    )
+
+
+def rejects_of_ticks(ticks: pl.DataFrame, reason: str) -> pl.DataFrame:
+    """Turn well-formed ticks, with any of the columns sequence and late_ms beside their own, into rejects."""
+    return as_rejects(ticks.with_columns(time=_iso_utc("time_ns"), reason=pl.lit(reason)))
+
+
+def _iso_utc(column: str) -> pl.Expr:
+    return pl.from_epoch(column, time_unit="ns").dt.strftime("%Y-%m-%dT%H:%M:%S%.9fZ")
+
+
+def _with_all_columns(raw: pl.DataFrame) -> pl.DataFrame:
+    if "price" in raw.columns:
+        both = [name for name in ("price_open", "price_close") if name not in raw.columns]
+        raw = raw.with_columns(pl.col("price").alias(name) for name in both)
+    return raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _RAW_COLUMNS if name not in raw.columns)
+
+
+def _instrument(dtype: pl.DataType) -> pl.Expr:
+    column = pl.col("instrument")
+    return (column if dtype == pl.String else column.cast(pl.String)).str.strip_chars()
+
+
+def _number(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    return (column.str.strip_chars() if dtype == pl.String else column).cast(pl.Float64, strict=False)
+
+
+def _whole(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if dtype.is_float():
+        column = pl.when(column == column.floor()).then(column)
+    return (column.str.strip_chars() if dtype == pl.String else column).cast(pl.Int64, strict=False)
+
+
+def _text(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.String, strict=False).str.slice(0, MAX_TEXT_KEPT)
+
+
+def _given(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Tell which rows carry something in this optional column, readable or not."""
+    column = pl.col(name)
+    return column.str.strip_chars().str.len_bytes().fill_null(0) > 0 if dtype == pl.String else column.is_not_null()
+
+
+def _faults(future_limit_ns: int | None) -> list[tuple[str, pl.Expr]]:
+    """List the reasons in the order they are tried, each with the condition over the parsed columns."""
+    time, name = pl.col("time_ns"), pl.col("instrument")
+    prices, volume = (pl.col("price_open"), pl.col("price_close")), pl.col("volume")
+    unreadable_volume, unreadable_id = (pl.col(f"{n}_given") & pl.col(n).is_null() for n in ("volume", "id"))
+    return [
+        ("future", (time > min(future_limit_ns or MAX_TIME_NS, MAX_TIME_NS)).fill_null(False)),
+        ("bad_time", time.is_null()),
+        ("no_instrument", name.is_null() | (name.str.len_bytes() == 0)),
+        # Characters are counted, not bytes: a name of 64 may have four times as many bytes.
+        ("bad_instrument", (name.str.len_chars() > MAX_INSTRUMENT_CHARACTERS) | name.str.contains(r"[\x00-\x1f\x7f]")),
+        ("bad_number", pl.any_horizontal(~p.is_finite().fill_null(False) for p in prices)),
+        ("price_not_positive", pl.any_horizontal(p <= 0 for p in prices)),
+        ("bad_number", unreadable_volume | (~volume.is_finite()).fill_null(False)),
+        ("volume_negative", (volume < 0).fill_null(False)),
+        ("bad_number", pl.any_horizontal(_too_large(p, volume) for p in prices)),
+        ("bad_id", unreadable_id | (pl.col("id") < 0).fill_null(False)),
+    ]
+
+
+def _too_large(price: pl.Expr, volume: pl.Expr) -> pl.Expr:
+    return (price > MAX_AMOUNT) | ((volume > MAX_AMOUNT) | (price * volume > MAX_AMOUNT)).fill_null(False)

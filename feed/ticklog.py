@@ -1,0 +1,305 @@
+"""The tick log on SQLite: every accepted tick in arrival order, in columnar blocks, with its sequence number.
+
+    blocks    first_sequence, rows, source, min_time_ns, max_time_ns, received_ms, data (see feed/block.py)
+    sources   name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms
+    rejects   source and REJECT_SCHEMA, bounded; rejects_by_reason keeps the counts for ever
+    log       one row: next_sequence, dropped_to_ns, the newest time in any block that retention dropped, and id, by
+              which what was made of one log can be told from what was made of another
+
+A batch, its rejects and the provider's cursor are written in one transaction: after a crash the provider goes on
+exactly where the log ends, so no tick is lost or doubled.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+from sqlite_utils import Database, Migrations
+
+from bar.sqlite_file import open_for_reading, open_for_writing
+from feed.block import decode_block, encode_block
+from feed.rejects import add_indexes
+from feed.tick import REJECT_SCHEMA, TICK_SCHEMA
+
+MAX_REJECTS_KEPT = 1_000_000
+
+_migrations = Migrations("ticklog")
+
+
+@_migrations()
+def create(db: Database) -> None:
+    """Make the first version of the schema."""
+    db.execute(
+        "CREATE TABLE blocks (first_sequence INTEGER PRIMARY KEY, rows INTEGER NOT NULL, source TEXT NOT NULL,"
+        " min_time_ns INTEGER NOT NULL, max_time_ns INTEGER NOT NULL, received_ms INTEGER NOT NULL, data BLOB NOT NULL)"
+    )
+    db.execute(
+        "CREATE TABLE sources (name TEXT PRIMARY KEY, cursor TEXT, live INTEGER NOT NULL, complete_to_ms INTEGER,"
+        " ended INTEGER NOT NULL DEFAULT 0, read INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0,"
+        " rejected INTEGER NOT NULL DEFAULT 0, problem TEXT, updated_ms INTEGER NOT NULL)"
+    )
+    columns = ", ".join(f"{name} {'INTEGER' if dtype == pl.Int64 else 'TEXT'}" for name, dtype in REJECT_SCHEMA.items())
+    db.execute(
+        f"CREATE TABLE rejects (number INTEGER PRIMARY KEY, source TEXT NOT NULL, rejected_ms INTEGER, {columns})"
+    )
+    db.execute("CREATE TABLE rejects_by_reason (source TEXT, reason TEXT, count INTEGER, PRIMARY KEY (source, reason))")
+    db.execute("CREATE TABLE log (one INTEGER PRIMARY KEY, next_sequence INTEGER NOT NULL, dropped_to_ns INTEGER)")
+    db.execute("INSERT INTO log VALUES (1, 1, NULL)")
+
+
+@_migrations()
+def index_rejects(db: Database) -> None:
+    """Let people look through the rejects."""
+    add_indexes(db)
+
+
+@_migrations()
+def name_log(db: Database) -> None:
+    """Give the log an id."""
+    db.execute("ALTER TABLE log ADD COLUMN id TEXT")
+    db.execute("UPDATE log SET id = lower(hex(randomblob(8)))")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one provider stands: what it delivered and up to which time of its own it is complete."""
+
+    name: str
+    cursor: str | None
+    live: bool
+    complete_to_ms: int | None
+    ended: bool
+    read: int
+    accepted: int
+    rejected: int
+    problem: str | None
+    updated_ms: int
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """The next ticks for a reader: one run from one source, and how the log stood when it was read.
+
+    ticks has TICK_SCHEMA and is empty when the reader has everything; its first row has sequence first_sequence.
+    """
+
+    first_sequence: int
+    ticks: pl.DataFrame | None
+    source: str | None
+    sources: tuple[Source, ...]
+    end_sequence: int
+
+    @property
+    def next_sequence(self) -> int:
+        """Return the sequence to read from next time."""
+        return self.first_sequence + (0 if self.ticks is None else self.ticks.height)
+
+    @property
+    def caught_up(self) -> bool:
+        """Tell whether nothing is left behind these ticks."""
+        return self.next_sequence >= self.end_sequence
+
+
+class TickLog:
+    """One tick log file, for its one writer or for any number of readers."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    @classmethod
+    def open(cls, path: Path, *, durable: bool = True) -> Self:
+        """Open for writing, making the file when there is none."""
+        db = open_for_writing(path, durable=durable)
+        _migrations.apply(db)
+        return cls(db)
+
+    @classmethod
+    def read_only(cls, path: Path) -> Self:
+        """Open for reading; raise StoreMissingError when there is no file."""
+        return cls(open_for_reading(path))
+
+    @property
+    def db(self) -> Database:
+        """The file itself, for upkeep by its one writer."""
+        return self._db
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._db.conn.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(
+        self,
+        source: str,
+        ticks: pl.DataFrame,
+        rejects: pl.DataFrame,
+        *,
+        origin: str | None = None,
+        read: int,
+        cursor: str | None,
+        complete_to_ms: int | None,
+    ) -> int:
+        """Add a batch and move the source's cursor, all or nothing; return the sequence after the last tick.
+
+        origin: what the ticks and rejects are filed under, where the source itself is too coarse.
+        """
+        data = encode_block(ticks) if ticks.height else b""
+        now_ms = time.time_ns() // 1_000_000
+        with self._db.atomic():
+            execute = self._db.conn.execute
+            first = self.end_sequence()
+            if ticks.height:
+                block = (
+                    first,
+                    ticks.height,
+                    origin or source,
+                    ticks["time_ns"].min(),
+                    ticks["time_ns"].max(),
+                    now_ms,
+                    data,
+                )
+                execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", block)
+                execute("UPDATE log SET next_sequence = ?", (first + ticks.height,))
+            if rejects.height:
+                self._add_rejects(origin or source, rejects, now_ms)
+            execute(
+                "UPDATE sources SET cursor = ?, complete_to_ms = coalesce(?, complete_to_ms), read = read + ?,"
+                " accepted = accepted + ?, rejected = rejected + ?, problem = NULL, updated_ms = ? WHERE name = ?",
+                (cursor, complete_to_ms, read, ticks.height, rejects.height, now_ms, source),
+            )
+        return first + ticks.height
+
+    def start_source(self, name: str, *, live: bool) -> str | None:
+        """Register a source, or take it up again; return the cursor to go on from."""
+        now_ms = time.time_ns() // 1_000_000
+        with self._db.atomic():
+            self._db.conn.execute(
+                "INSERT INTO sources (name, live, updated_ms) VALUES (?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET live = excluded.live, ended = 0",
+                (name, live, now_ms),
+            )
+        row = self._db.conn.execute("SELECT cursor FROM sources WHERE name = ?", (name,)).fetchone()
+        return None if row[0] is None else str(row[0])
+
+    def end_source(self, name: str) -> None:
+        """Mark that this source has no more to give, so that its last bars can close."""
+        with self._db.atomic():
+            self._db.conn.execute("UPDATE sources SET ended = 1 WHERE name = ?", (name,))
+
+    def end_other_sources(self, name: str) -> None:
+        """Mark every source but this one as ended: what no longer delivers must not keep bars from closing."""
+        with self._db.atomic():
+            self._db.conn.execute("UPDATE sources SET ended = 1 WHERE name <> ?", (name,))
+
+    def report_problem(self, name: str, problem: str) -> None:
+        """Note why this source delivers nothing; the next batch clears it."""
+        with self._db.atomic():
+            self._db.conn.execute("UPDATE sources SET problem = ? WHERE name = ?", (problem, name))
+
+    def sources(self) -> tuple[Source, ...]:
+        """Return every source that ever wrote here."""
+        rows = self._db.conn.execute(
+            "SELECT name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms"
+            " FROM sources ORDER BY name"
+        )
+        return tuple(Source(n, c, bool(live), t, bool(ended), *rest) for n, c, live, t, ended, *rest in rows)
+
+    def id(self) -> str:
+        """Return what tells this log from any other."""
+        return str(self._db.conn.execute("SELECT id FROM log").fetchone()[0])
+
+    def end_sequence(self) -> int:
+        """Return the sequence the next tick will get."""
+        return int(self._db.conn.execute("SELECT next_sequence FROM log").fetchone()[0])
+
+    def dropped_to_ns(self) -> int | None:
+        """Return the newest time stamp that retention has dropped, or None if the log is whole."""
+        row = self._db.conn.execute("SELECT dropped_to_ns FROM log").fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def read_from(self, sequence: int, max_rows: int) -> Backlog:
+        """Read the next ticks from `sequence` on, about `max_rows` at most, all of one source.
+
+        Ticks, sources and end of the log are as of one moment.
+        """
+        conn = self._db.conn
+        conn.execute("BEGIN")
+        try:
+            end, sources = self.end_sequence(), self.sources()
+            source, first, parts, rows = None, sequence, list[pl.DataFrame](), 0
+            # The block that holds `sequence` may start before it: compaction joins blocks under a reader's feet.
+            start = "coalesce((SELECT max(first_sequence) FROM blocks WHERE first_sequence <= :at), 0)"
+            query = f"SELECT first_sequence, rows, source, data FROM blocks WHERE first_sequence >= {start} ORDER BY 1"
+            for block_first, block_rows, block_source, data in conn.execute(query, {"at": sequence}):
+                if block_first + block_rows <= sequence:
+                    continue
+                if parts and (block_source != source or rows + block_rows > max_rows):
+                    break
+                skipped = max(0, sequence - block_first)
+                first = first if parts else block_first + skipped
+                source = block_source
+                parts.append(decode_block(data).slice(skipped))
+                rows += block_rows - skipped
+        finally:
+            conn.execute("COMMIT")
+        return Backlog(first, pl.concat(parts) if parts else None, source, sources, end)
+
+    def blocks(self) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield (first sequence, ticks) of every block, in order."""
+        for first, data in self._db.conn.execute("SELECT first_sequence, data FROM blocks ORDER BY first_sequence"):
+            yield first, decode_block(data)
+
+    def newest_arrival(self) -> tuple[int, int] | None:
+        """Return when the last block arrived (ms) and its newest time stamp (ns), or None if the log is empty."""
+        query = "SELECT received_ms, max_time_ns FROM blocks ORDER BY first_sequence DESC LIMIT 1"
+        row = self._db.conn.execute(query).fetchone()
+        return None if row is None else (int(row[0]), int(row[1]))
+
+    def newest(self, max_rows: int) -> pl.DataFrame:
+        """Return the newest ticks, `max_rows` or a block more, in the order they came."""
+        blocks, rows = list[pl.DataFrame](), 0
+        for (data,) in self._db.conn.execute("SELECT data FROM blocks ORDER BY first_sequence DESC"):
+            blocks.append(decode_block(data))
+            rows += blocks[-1].height
+            if rows >= max_rows:
+                break
+        return pl.concat(reversed(blocks)) if blocks else pl.DataFrame(schema=TICK_SCHEMA)
+
+    def newest_time_ns(self) -> int | None:
+        """Return the newest time stamp in the log, or None if it is empty."""
+        row = self._db.conn.execute("SELECT max(max_time_ns) FROM blocks").fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def recent(self, from_ns: int) -> Iterator[pl.DataFrame]:
+        """Yield the ticks of every block that may hold a time from `from_ns` on."""
+        query = "SELECT data FROM blocks WHERE max_time_ns >= ? ORDER BY first_sequence"
+        return (decode_block(data) for (data,) in self._db.conn.execute(query, (from_ns,)))
+
+    def rejects(self) -> pl.DataFrame:
+        """Return the kept rejects, oldest first: source, rejected_ms and REJECT_SCHEMA."""
+        names = ("source", "rejected_ms", *REJECT_SCHEMA)
+        rows = self._db.conn.execute(f"SELECT {', '.join(names)} FROM rejects ORDER BY number").fetchall()
+        return pl.DataFrame(rows, {"source": pl.String(), "rejected_ms": pl.Int64(), **REJECT_SCHEMA}, orient="row")
+
+    def rejects_by_reason(self) -> dict[str, int]:
+        """Return how many rows were ever refused at the door, by reason."""
+        return dict(self._db.conn.execute("SELECT reason, sum(count) FROM rejects_by_reason GROUP BY 1 ORDER BY 1"))
+
+    def _add_rejects(self, source: str, rejects: pl.DataFrame, now_ms: int) -> None:
+        names = ", ".join(REJECT_SCHEMA)
+        marks = ", ".join("?" * (len(REJECT_SCHEMA) + 2))
+        rows = ((source, now_ms, *row) for row in rejects.iter_rows())
+        cursor = self._db.conn.executemany(f"INSERT INTO rejects (source, rejected_ms, {names}) VALUES ({marks})", rows)
+        self._db.conn.executemany(
+            "INSERT INTO rejects_by_reason VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            [(source, reason, count) for reason, count in rejects.group_by("reason").len().iter_rows()],
+        )
+        cursor.execute("DELETE FROM rejects WHERE number <= (SELECT max(number) FROM rejects) - ?", (MAX_REJECTS_KEPT,))

@@ -1,0 +1,212 @@
+"""The Flink side of the bars job: keyed operators that bring ticks to the fold, and what hands its bars on."""
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pyflink.common import Row, Types
+from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, MapFunction, RuntimeContext
+from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
+
+from bar.store import BarStore
+from feed.kafka.message import TickMessage, decode
+from feed.ticklog import TickLog
+from flink_jobs.kafka_sink import texts
+from flink_jobs.kafka_source import deliveries
+from flink_jobs.publication import Publication, from_bytes, to_bytes
+from flink_jobs.revisions import Revisions
+from flink_jobs.shard import Delivery, Shard
+from flink_jobs.spec import BarsJobSpec
+from flink_jobs.sqlite_source import SqliteSource
+
+BYTES = Types.PICKLED_BYTE_ARRAY()
+# So many ticks of a shard are folded at once, while there are more behind them.
+_ENOUGH_ROWS = 100_000
+
+
+class EveryShard(FlatMapFunction):  # type: ignore[misc]
+    """Turns each wake-up into one for every shard."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def flat_map(self, _value: object) -> Iterator[int]:
+        """Yield the shard numbers, whatever the wake-up says."""
+        yield from range(self._shards)
+
+
+class Fold(KeyedProcessFunction):  # type: ignore[misc]
+    """What folds the ticks of each shard it is given, wherever they come from.
+
+    Flink state holds, by shard, the cursor, the open bars and, where bars go to Kafka, what was told of them: as a
+    snapshot and the deltas since.
+    """
+
+    def __init__(self, spec_path: Path) -> None:
+        self._spec_path = spec_path
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Register the state."""
+        self._spec = BarsJobSpec.read(self._spec_path)
+        self._shards: dict[int, Shard] = {}
+        self._revisions: dict[int, Revisions] = {}
+        self._cursor_state = runtime_context.get_state(ValueStateDescriptor("cursor", BYTES))
+        self._kept_state = runtime_context.get_list_state(ListStateDescriptor("open_bars", BYTES))
+        self._told_state = runtime_context.get_list_state(ListStateDescriptor("told", BYTES))
+
+    def _shard(self, number: int) -> Shard:
+        """Return a shard, as it was when the checkpoint was taken if this is its first turn since."""
+        if number not in self._shards:
+            shard = self._shards[number] = Shard(self._spec, number)
+            cursor = self._cursor_state.value()
+            if cursor is not None:
+                shard.restore(pickle.loads(cursor), [from_bytes(data) for data in self._kept_state.get()])
+            if self._spec.to_kafka:
+                self._revisions[number] = Revisions()
+                self._revisions[number].restore([from_bytes(data) for data in self._told_state.get()])
+        return self._shards[number]
+
+    def _take(self, number: int, delivery: Delivery) -> Iterator[bytes]:
+        """Fold what was delivered and yield what is to be published."""
+        taken = self._shard(number).take(delivery)
+        publications = [self._decided(number, one) for one in taken.publications]
+        self._cursor_state.update(pickle.dumps(taken.cursor))
+        if taken.snapshot is not None:
+            self._kept_state.update([to_bytes(taken.snapshot)])
+            if number in self._revisions:
+                self._told_state.update([to_bytes(self._revisions[number].forget_all_but(taken.snapshot))])
+        elif taken.delta is not None:
+            self._kept_state.add(to_bytes(taken.delta))
+        for publication in publications:
+            yield publication.pack()
+
+    def _decided(self, number: int, publication: Publication) -> Publication:
+        """Decide about state and revision where the sink cannot."""
+        if number not in self._revisions or publication.bars is None:
+            return publication
+        told, kept = self._revisions[number].tell(publication.bars, publication.progress.updated_ms)
+        if kept.height:
+            self._told_state.add(to_bytes(kept))
+        return replace(publication, bars=told)
+
+
+class PollAndFold(Fold):
+    """Polls the tick log on SQLite for each shard it is given, from timers of its own.
+
+    Flink has no Python source, so a slow stream of wake-ups starts each shard once; after that every poll sets the
+    timer of the next.
+    """
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the tick log and register the state."""
+        super().open(runtime_context)
+        self._log = TickLog.read_only(self._spec.ticks_db)
+        self._sources: dict[int, SqliteSource] = {}
+        self._timers: dict[int, int] = {}
+
+    def close(self) -> None:
+        """Give the tick log back."""
+        self._log.close()
+
+    def process_element(self, value: int, ctx: KeyedProcessFunction.Context) -> Iterator[bytes]:
+        """Start the shard's timers on its first wake-up; later ones find it running."""
+        if value not in self._shards:
+            yield from self._poll(value, ctx)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[bytes]:
+        """Poll again, unless this is a timer from before a restart and the shard already has a new one."""
+        shard = ctx.get_current_key()
+        if shard not in self._shards or self._timers[shard] == timestamp:
+            yield from self._poll(shard, ctx)
+
+    def _poll(self, number: int, ctx: KeyedProcessFunction.Context) -> Iterator[bytes]:
+        source = self._sources.setdefault(number, SqliteSource(self._log, number, self._spec.shards))
+        delivery = source.read_from(self._shard(number).next_sequence)
+        yield from self._take(number, delivery)
+        timers = ctx.timer_service()
+        self._timers[number] = timers.current_processing_time() + (
+            self._spec.fold_every_ms if delivery.caught_up else 1
+        )
+        timers.register_processing_time_timer(self._timers[number])
+
+
+class GatherAndFold(Fold):
+    """Gathers the messages of each shard and folds them together, from a timer or as soon as they are many.
+
+    What is gathered and not folded yet is in Flink state, so no checkpoint misses it.
+    """
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Register the state."""
+        super().open(runtime_context)
+        self._gathered: dict[int, list[TickMessage]] = {}
+        self._awaited: set[int] = set()
+        self._gathered_state = runtime_context.get_list_state(ListStateDescriptor("gathered", BYTES))
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[bytes]:
+        """Gather a message."""
+        content, number = value
+        gathered = self._gathered_of(number)
+        gathered.append(decode(content))
+        self._gathered_state.add(content)
+        if sum(message.ticks.height for message in gathered) >= _ENOUGH_ROWS:
+            yield from self._fold(number)
+        elif number not in self._awaited:
+            self._awaited.add(number)
+            timers = ctx.timer_service()
+            timers.register_processing_time_timer(timers.current_processing_time() + self._spec.fold_every_ms)
+
+    def on_timer(self, _timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[bytes]:
+        """Fold what was gathered, which may have been before a restart."""
+        number = ctx.get_current_key()
+        self._awaited.discard(number)
+        yield from self._fold(number)
+
+    def _gathered_of(self, number: int) -> list[TickMessage]:
+        if number not in self._gathered:
+            self._gathered[number] = [decode(content) for content in self._gathered_state.get()]
+        return self._gathered[number]
+
+    def _fold(self, number: int) -> Iterator[bytes]:
+        gathered, self._gathered[number] = self._gathered_of(number), []
+        self._gathered_state.clear()
+        for delivery in deliveries(gathered):
+            yield from self._take(number, delivery)
+
+
+class ToTexts(FlatMapFunction):  # type: ignore[misc]
+    """Turns publications into messages for Kafka."""
+
+    def __init__(self, spec_path: Path) -> None:
+        self._spec_path = spec_path
+
+    def open(self, _runtime_context: RuntimeContext) -> None:
+        """Read the spec."""
+        self._spec = BarsJobSpec.read(self._spec_path)
+
+    def flat_map(self, value: bytes) -> Iterator[Row]:
+        """Yield (topic, lines)."""
+        for topic, lines in texts(self._spec, Publication.unpack(value)):
+            yield Row(topic, lines)
+
+
+class Publish(MapFunction):  # type: ignore[misc]
+    """Writes publications to the bar store, each in one transaction before the next checkpoint can pass."""
+
+    def __init__(self, spec_path: Path) -> None:
+        self._spec_path = spec_path
+
+    def open(self, _runtime_context: RuntimeContext) -> None:
+        """Open the bar store."""
+        self._store = BarStore.open(BarsJobSpec.read(self._spec_path).bars_db, durable=False)
+
+    def close(self) -> None:
+        """Give the bar store back."""
+        self._store.close()
+
+    def map(self, value: bytes) -> int:
+        """Write one publication and return how many bars it held."""
+        one = Publication.unpack(value)
+        self._store.publish(one.progress, one.bars, one.late, one.anew_from)
+        return 0 if one.bars is None else one.bars.height

@@ -1,0 +1,181 @@
+"""One shard of a bars job: takes what the tick log delivers, folds, and says what to publish and what to keep.
+
+Nothing here knows Flink, or where the tick log is; flink_jobs/operators.py brings them together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import polars as pl
+
+from bar.clock import now_ms
+from bar.fold import PARTIAL_SCHEMA
+from bar.frames import parse_frames
+from bar.store import Progress
+from flink_jobs.open_bars import Added, OpenBars
+from flink_jobs.publication import Publication, published_bars, published_late
+from flink_jobs.spec import BarsJobSpec
+
+_PROGRESS_EVERY_MS = 1_000
+# So many deltas are kept one by one before they are joined, which bounds the work of a restart.
+_MAX_DELTAS = 400
+_FOR_GOOD_MS = 2**61
+_NO_PARTIALS = pl.DataFrame(schema=PARTIAL_SCHEMA)
+
+
+class Source(Protocol):
+    """What a source says of itself: up to when it is complete, and whether it has nothing more to give."""
+
+    @property
+    def complete_to_ms(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def ended(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The next ticks for a shard, and how the tick log stood when they were read.
+
+    ticks: TICK_SCHEMA and sequence, all of one source, or None where the log held none for this shard from
+    first_sequence up to next_sequence. caught_up: nothing is left in the log behind them.
+    """
+
+    ticks: pl.DataFrame | None
+    first_sequence: int
+    next_sequence: int
+    caught_up: bool
+    source: str | None
+    sources: Sequence[Source]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a shard stands in the log, what it counted so far, and how complete its sources were then.
+
+    frames, lateness_ms: what the bars held were made for; comma-separated frames.
+    """
+
+    next_sequence: int = 1
+    read: int = 0
+    late: int = 0
+    complete_to_ms: int | None = None
+    final: bool = False
+    frames: str = ""
+    lateness_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one delivery did.
+
+    delta: partials to add to what is kept, or None. snapshot: what is kept from now on, instead of everything before.
+    """
+
+    cursor: Cursor
+    publications: list[Publication] = field(default_factory=list)
+    delta: pl.DataFrame | None = None
+    snapshot: pl.DataFrame | None = None
+
+
+class Shard:
+    """The working state of one shard."""
+
+    def __init__(self, spec: BarsJobSpec, number: int) -> None:
+        self._spec, self._number = spec, number
+        self._open = OpenBars(spec.frame_list, spec.lateness_ms, spec.allowance_ms)
+        self._cursor = Cursor(frames=spec.frames, lateness_ms=spec.lateness_ms)
+        self._deltas = 0
+        self._progress_ms = 0
+        self._anew = True
+
+    def restore(self, cursor: Cursor, kept: list[pl.DataFrame]) -> None:
+        """Go on from a checkpoint, which may be that of a version of the job with other frames or another lateness.
+
+        Frames that are gone are let go of. For a new frame, or a longer lateness, the log is read again from its start,
+        because a bar that may change now can need ticks of which nothing is held any more.
+        """
+        made = {*parse_frames(cursor.frames)} if cursor.frames else set()
+        if not {*self._spec.frame_list} <= made or self._spec.lateness_ms > cursor.lateness_ms:
+            return
+        self._anew = False
+        self._cursor = replace(cursor, frames=self._spec.frames, lateness_ms=self._spec.lateness_ms)
+        self._deltas = len(kept)
+        if kept:
+            lengths = [frame.length_ms for frame in self._spec.frame_list]
+            self._open.restore(pl.concat(kept).filter(pl.col("frame_ms").is_in(lengths)), cursor.complete_to_ms)
+
+    @property
+    def next_sequence(self) -> int:
+        """Return where in the log the next delivery begins."""
+        return self._cursor.next_sequence
+
+    def take(self, delivery: Delivery) -> Taken:
+        """Fold what was delivered next."""
+        before, mine = self._cursor, delivery.ticks
+        added = self._open.add(mine) if mine is not None else None
+        late = added.late if added and added.late is not None and added.late.height else None
+        # A source's word that it is complete counts only when everything it wrote before has been read.
+        complete_to_ms = _complete_to_ms(delivery.sources) if delivery.caught_up else before.complete_to_ms
+        ended = delivery.caught_up and bool(delivery.sources) and all(source.ended for source in delivery.sources)
+        self._cursor = Cursor(
+            delivery.next_sequence,
+            before.read + (mine.height if mine is not None else 0),
+            before.late + (late.height if late is not None else 0),
+            complete_to_ms,
+            ended and self._spec.final_only,
+            before.frames,
+            before.lateness_ms,
+        )
+        bars, snapshot = self._bars(added, final=self._cursor.final and not before.final)
+        delta = added.partials if added and snapshot is None else None
+        self._deltas = 0 if snapshot is not None else self._deltas + (delta is not None)
+        return Taken(self._cursor, self._publications(bars, late, delivery), delta, snapshot)
+
+    def _bars(self, added: Added | None, *, final: bool) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+        """Return (bars to publish, as merged partials with `closed`; snapshot), each None where there is none."""
+        if self._spec.final_only:
+            settled = self._open.settle(everything=final)
+            return (settled[0].with_columns(closed=pl.lit(True)), settled[1]) if settled else (None, None)
+        if added is None and not self._open.anything_due(self._cursor.complete_to_ms):
+            return None, None
+        changed = self._open.changed(added.partials if added else _NO_PARTIALS, self._cursor.complete_to_ms)
+        settled = self._open.settle(at_once=self._deltas >= _MAX_DELTAS)
+        return changed, settled[1] if settled else None
+
+    def _publications(
+        self, bars: pl.DataFrame | None, late: pl.DataFrame | None, delivery: Delivery
+    ) -> list[Publication]:
+        """Pack what there is to publish; progress goes with it, and alone once a second."""
+        clock_ms = now_ms()
+        silent = bars is None and late is None and not self._cursor.final
+        if silent and clock_ms - self._progress_ms < _PROGRESS_EVERY_MS:
+            return []
+        self._progress_ms = clock_ms
+        progress = Progress(
+            job=self._spec.name,
+            shard=self._number,
+            frames=self._spec.frames,
+            lateness_ms=self._spec.lateness_ms,
+            shards=self._spec.shards,
+            next_sequence=delivery.next_sequence,
+            read=self._cursor.read,
+            late=self._cursor.late,
+            forming=self._open.forming,
+            held=self._open.held,
+            newest_tick_ms=self._open.newest_ms,
+            final=self._cursor.final,
+            updated_ms=clock_ms,
+        )
+        anew_from, self._anew = delivery.first_sequence if self._anew else None, False
+        return [Publication(progress, published_bars(bars), published_late(late, delivery.source), anew_from)]
+
+
+def _complete_to_ms(sources: Sequence[Source]) -> int | None:
+    """Return up to when all sources that still run are complete; for good, when none does."""
+    if not sources:
+        return None
+    running = [source.complete_to_ms for source in sources if not source.ended]
+    known = [complete_ms for complete_ms in running if complete_ms is not None]
+    return min([*known, _FOR_GOOD_MS]) if len(known) == len(running) else None

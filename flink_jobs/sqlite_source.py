@@ -1,0 +1,43 @@
+"""The tick log on SQLite as a source: each shard reads it for itself and takes what is its own."""
+
+import polars as pl
+
+from bar.fold import MAX_ROWS_AT_ONCE
+from bar.sharding import shard_of
+from feed.ticklog import Backlog, TickLog
+from flink_jobs.shard import Delivery
+
+MAX_ROWS_PER_POLL = MAX_ROWS_AT_ONCE // 2
+
+
+class SqliteSource:
+    """What is in the tick log for one of so many shards."""
+
+    def __init__(self, log: TickLog, shard: int, shards: int) -> None:
+        self._log, self._shard, self._shards = log, shard, shards
+        self._mine: dict[str, bool] = {}
+
+    def read_from(self, sequence: int) -> Delivery:
+        """Read what is next from `sequence` on."""
+        backlog = self._log.read_from(sequence, MAX_ROWS_PER_POLL)
+        return Delivery(
+            self._select(backlog),
+            backlog.first_sequence,
+            backlog.next_sequence,
+            backlog.caught_up,
+            backlog.source,
+            backlog.sources,
+        )
+
+    def _select(self, backlog: Backlog) -> pl.DataFrame | None:
+        """Return this shard's part of the ticks, with their sequence numbers, or None if there is none."""
+        if backlog.ticks is None:
+            return None
+        first = backlog.first_sequence
+        ticks = backlog.ticks.with_columns(sequence=pl.int_range(first, first + pl.len(), dtype=pl.Int64))
+        if self._shards == 1:
+            return ticks
+        for name in ticks["instrument"].unique():
+            self._mine.setdefault(name, shard_of(name, self._shards) == self._shard)
+        mine = ticks.filter(pl.col("instrument").replace_strict(self._mine, return_dtype=pl.Boolean))
+        return mine if mine.height else None

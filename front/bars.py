@@ -1,0 +1,126 @@
+"""Bars by plain HTTP, for charts that scroll back and for files to take along; for whoever may see prices.
+
+    /bars.json         the newest bars before a time, as the candles message (charts/candles.py)
+    /bar-history.json  every version of one bar, oldest first
+    /bars.csv          the bars of a range as a file, a column more for each line of a study
+    /bars.parquet      the same, as Parquet
+
+What cannot be answered is refused with one sentence: 400 for the question, 404 where there is no store yet.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bar.clock import now_ms
+from bar.reader import BarReader
+from bar.sqlite_file import StoreMissingError
+from charts.candles import candles
+from charts.studied import studied
+from control.home import Home
+from control.monitor.explained import explained_gaps
+from control.people.roles import GRANTS, Permission
+from front.bar_files import MOST_EXPORTED, BarFile, csv_file, parquet_file, table_of
+from front.bar_questions import QuestionError, in_range, newest_before, one_bar
+from front.browser import who_of
+
+T = TypeVar("T")
+
+# A file of the largest size takes some 100 MB to make.
+_FILES_AT_ONCE = 2
+_NO_COPY = {"Cache-Control": "no-store"}
+_NO_STORE = "There are no bars yet; start Barmill with ./barmill up, and ask again half a minute later."
+
+
+class BarRoutes:
+    """The handlers over one home, behind the gate."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._files = CapacityLimiter(_FILES_AT_ONCE)
+
+    def routes(self) -> list[Route]:
+        """Return where each handler is reached."""
+        return [
+            Route("/bars.json", self.bars),
+            Route("/bar-history.json", self.history),
+            Route("/bars.csv", self.csv),
+            Route("/bars.parquet", self.parquet),
+        ]
+
+    async def bars(self, request: Request) -> Response:
+        """Answer with the newest bars before a time, their studies and gaps."""
+        return await self._answer(request, self._candles, lambda found: JSONResponse(found, headers=_NO_COPY))
+
+    async def history(self, request: Request) -> Response:
+        """Answer with every version of one bar."""
+        return await self._answer(request, _versions, lambda found: JSONResponse(found, headers=_NO_COPY))
+
+    async def csv(self, request: Request) -> Response:
+        """Answer with the bars of a range as CSV."""
+        return await self._answer(request, _file(csv_file), _download, self._files)
+
+    async def parquet(self, request: Request) -> Response:
+        """Answer with the bars of a range as Parquet."""
+        return await self._answer(request, _file(parquet_file), _download, self._files)
+
+    def _candles(self, reader: BarReader, asked: Mapping[str, str]) -> dict[str, object]:
+        question, read_ms = newest_before(reader, asked), now_ms()
+        instrument, frame = question.query.instrument, question.query.frame
+        bars, lines = studied(reader.read, question.query, question.studies)
+        return candles(bars, instrument, frame, read_ms, lines, explained_gaps(self._home, bars, frame))
+
+    async def _answer(
+        self,
+        request: Request,
+        read: Callable[[BarReader, Mapping[str, str]], T],
+        answer: Callable[[T], Response],
+        limiter: CapacityLimiter | None = None,
+    ) -> Response:
+        who = who_of(request)
+        if who is None or Permission.VIEW_PRICES not in GRANTS[who.role]:
+            return _refusal(f"This is for people who may {Permission.VIEW_PRICES.value}; ask an admin.", 403)
+
+        def work() -> Response:
+            with BarReader.open(self._home.bars_db).at_one_moment() as reader:
+                return answer(read(reader, request.query_params))
+
+        try:
+            return await to_thread.run_sync(work, limiter=limiter)
+        except QuestionError as error:
+            return _refusal(str(error), 400)
+        except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
+            return _refusal(_NO_STORE, 404)
+
+
+def _versions(reader: BarReader, asked: Mapping[str, str]) -> list[dict[str, object]]:
+    instrument, frame, start_ms = one_bar(reader, asked)
+    return reader.history(instrument, frame.text, start_ms).to_dicts()
+
+
+def _file(written: Callable[..., BarFile]) -> Callable[[BarReader, Mapping[str, str]], BarFile]:
+    def read(reader: BarReader, asked: Mapping[str, str]) -> BarFile:
+        question = in_range(reader, asked, MOST_EXPORTED)
+        bars, lines = studied(reader.read, question.query, question.studies)
+        if bars.height > MOST_EXPORTED:
+            raise QuestionError(
+                f"There are more than {MOST_EXPORTED:,} bars in this range; ask for a shorter one or a longer frame,"
+                " or take all of it with ./barmill bars."
+            )
+        return written(table_of(bars, lines), question.query)
+
+    return read
+
+
+def _download(file: BarFile) -> Response:
+    headers = _NO_COPY | {"Content-Disposition": f'attachment; filename="{file.name}"'}
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+def _refusal(sentence: str, status: int) -> Response:
+    return PlainTextResponse(sentence, status, _NO_COPY)

@@ -1,0 +1,41 @@
+"""Is the app well? For whoever watches over it, without a session; it gives nothing away."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from streamlit import runtime
+
+from bar.sqlite_file import StoreMissingError, open_for_reading
+from control.home import Home
+
+
+class Health:
+    """The handler over one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    async def answer(self, _request: Request) -> Response:
+        """Say how the app and its stores are; the status is 200 only if all is well."""
+        stores = {"control": self._home.control_db, "ticks": self._home.ticks_db, "bars": self._home.bars_db}
+        found = {name: await run_in_threadpool(_store, path) for name, path in stores.items()}
+        serving = runtime.exists() and (await runtime.get_instance().is_ready_for_browser_connection)[0]
+        well = serving and "unreadable" not in found.values()
+        content = {"status": "ok" if well else "failing", "app": "ok" if serving else "failing", "stores": found}
+        return JSONResponse(content, 200 if well else 503, {"Cache-Control": "no-store"})
+
+
+def _store(path: Path) -> str:
+    """Say how a store is. That nobody has written into it yet is no failure."""
+    try:
+        with closing(open_for_reading(path).conn) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except StoreMissingError:
+        return "not there yet"
+    except (sqlite3.Error, OSError):
+        return "unreadable"
+    return "ok"

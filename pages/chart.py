@@ -1,0 +1,98 @@
+"""The chart page: one instrument's bars in one frame, moving. Its address says what is shown, so a link reopens it."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from bar.frames import parse_frame
+from bar.reader import BarQuery
+from charts.as_of import revised_since
+from charts.view import ChartView
+from control.home import Home
+from control.people.roles import Permission
+from pages.parts import readings
+from pages.parts.busiest import busiest_first
+from pages.parts.candle_chart import candle_chart, candle_update
+from pages.parts.chart_bars import HISTORY_BARS, Shown, changes, history, newest_bars
+from pages.parts.chart_controls import as_of_picker, display, frame_picker, instrument_picker, range_picker
+from pages.parts.chart_defaults import chart_defaults, save_as_default
+from pages.parts.choices import Choices
+from pages.parts.head import simulated_mark, wait_for_bars
+from pages.parts.routing import through_app
+from pages.parts.study_editor import study_editor
+from pages.parts.told import tell_in_passing
+from pages.parts.visitor import Visitor, require
+
+
+def page() -> None:
+    """Show the controls and the chart."""
+    one, home = require(Permission.VIEW_PRICES), Home.find()
+    names = readings.instruments(home)
+    if not names:
+        st.header("Chart", anchor=False)
+        wait_for_bars()
+        return
+    view = _chosen(one, home, names)
+    badge = st.empty()
+    _live(home, view)
+    # Read after what the update above was made from, so that the browser, which takes the later one, takes this.
+    read_ms = readings.now_ms()
+    shown = history(home, view)
+    candle_chart(view, shown, read_ms, readings.flow(home))
+    if view.as_of_ms is not None:
+        with badge:
+            _revised_badge(home, view, shown)
+
+
+def _chosen(one: Visitor, home: Home, names: Sequence[str]) -> ChartView:
+    usual, now_ms = chart_defaults(one), readings.now_ms()
+    choices = Choices("chart", usual)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        instrument = instrument_picker(choices, names, busiest_first(home, names)[0])
+        frames = [frame.text for frame in readings.offered(home, instrument)]
+        frame = frame_picker(choices, frames, usual["frame"] if usual["frame"] in frames else frames[0])
+        studies = study_editor(choices)
+        look = display(choices)
+        from_ms, to_ms = range_picker(choices, look["zone"], now_ms)
+        as_of_ms = as_of_picker(choices, look["zone"], now_ms)
+        save_as_default(one, choices)
+        simulated_mark(readings.flow(home))
+    tell_in_passing(choices.told)
+    return ChartView(
+        instrument,
+        parse_frame(frame),
+        look["kind"],
+        studies,
+        look["zone"],
+        look["scale"],
+        look["fill"] == "1",
+        from_ms,
+        to_ms,
+        as_of_ms,
+    )
+
+
+@st.fragment(run_every=1)
+def _live(home: Home, view: ChartView) -> None:
+    read_ms, flow, newest = readings.now_ms(), readings.flow(home), newest_bars(home, view)
+    if not newest.height and not readings.instruments(home):
+        st.rerun()  # the store was taken away; the page says what to do
+    newest_ms = newest["start_ms"][-1] if newest.height else read_ms
+    from_ms = newest_ms - HISTORY_BARS * view.frame.length_ms
+    candle_update(view, changes(home, view, newest, read_ms, from_ms), read_ms, from_ms, flow)
+
+
+def _revised_badge(home: Home, view: ChartView, shown: Shown) -> None:
+    """Say how many of the bars shown are not the same any more."""
+    if not shown.bars.height:
+        st.info("Nothing was known of this instrument then; choose a later time.")
+        return
+    first_ms, end_ms = shown.bars["start_ms"][0], shown.bars["start_ms"][-1] + 1
+    now = readings.bars(home, BarQuery(view.instrument, view.frame, first_ms, end_ms, fill=view.fill))
+    count = revised_since(shown.bars, now)
+    text = f"{count:,} of {shown.bars.height:,} bars shown {'was' if count == 1 else 'were'} revised since"
+    st.badge(text, icon=":material/history:", color="violet" if count else "gray")
+
+
+through_app()
+page()

@@ -1,0 +1,111 @@
+"""The live candle chart: a canvas that is put on the page once, and the small updates that keep it moving.
+
+`st.echarts_chart` hands every update to ECharts as a whole new chart, which throws the user's zoom away each second;
+this chart keeps it, and an update carries only the bars that changed.
+"""
+
+import polars as pl
+import streamlit as st
+
+from charts.candles import Candles, candles
+from charts.texts import chart_in_words, moment
+from charts.view import ChartView
+from pages.parts.browser_code import browser_code
+from pages.parts.chart_bars import UPDATE_COVERS_MS, Shown
+from pages.parts.flow import Flow, feed_state, freshness, job_state
+from pages.parts.quote import quote
+from pages.parts.update import update
+from pages.parts.zone_picker import zone_here
+
+_SCRIPTS = ("bars", "zones", "scales", "panes", "kinds", "paint", "loader", "tip", "takeaway", "gestures", "chart")
+_HTML = (
+    '<div class="barmill-candles">'
+    '<div class="barmill-strip"><div class="barmill-quote"><a class="barmill-heading" hidden></a>'
+    '<b data-part="price"></b><span data-part="change"></span><span data-part="over"></span>'
+    '<span data-part="bar"></span></div><span class="barmill-pulse" '
+    'title="Age of the newest tick, and of the newest bar\'s last change; state of feed and job"></span>'
+    '<span class="barmill-said" role="status"></span>'
+    '<div class="barmill-tools" role="toolbar" aria-label="Take along">'
+    '<input class="barmill-link" aria-label="Link to this view" readonly hidden>'
+    '<a data-does="study" title="The bars in view on the study page, to draw on and to hover through">Study</a>'
+    '<a data-does="csv" download title="The bars in view as a CSV file">CSV</a>'
+    '<a data-does="parquet" download title="The bars in view as a Parquet file">Parquet</a>'
+    '<button data-does="png" title="The picture as a PNG file">PNG</button>'
+    '<button data-does="copy" title="Copy a link to this view">Copy link</button>'
+    '<button data-does="keys" aria-expanded="false" title="What keys and mouse do">Keys</button></div></div>'
+    '<div class="barmill-plot"><canvas tabindex="0" role="img"></canvas><div class="barmill-tip" hidden></div>'
+    '<div class="barmill-notice" role="alert" hidden></div><button data-does="newest" hidden>Newest bar</button>'
+    '<dl class="barmill-keys" hidden></dl></div></div>'
+)
+
+_chart = st.components.v2.component(
+    "barmill_candles",
+    html=_HTML,
+    css=browser_code("candles/chart.css"),
+    js=browser_code(*(f"candles/{name}.js" for name in _SCRIPTS)),
+    isolate_styles=False,
+)
+
+
+def candle_chart(view: ChartView, shown: Shown, read_ms: int, flow: Flow, heading: str = "") -> None:
+    """Put the chart on the page with the bars so far; it asks for a rerun when it has missed too much.
+
+    heading: where there are several, what stands above each, as a link to the chart on a page of its own.
+    """
+    data = _message(view, shown, read_ms, flow) | {
+        "words": chart_in_words(shown.bars, view.instrument, view.frame),
+        "live": shown.live,
+        "whole": shown.whole,
+        "head_slot": shown.newest["start_ms"][-1] // view.frame.length_ms if shown.newest.height else None,
+        "range": view.range_ms,
+        "kind": view.kind,
+        "scale": view.scale,
+        "zone": view.zone if view.zone == "local" else zone_here(view.zone),
+        "title": view.title,
+        "query": view.bars_parameters,
+        "choices": view.link_parameters,
+        "heading": heading,
+    }
+    _chart(key=f"candles{heading}", data=data, on_resync_change=_rerun)
+
+
+def candle_update(view: ChartView, shown: Shown, read_ms: int, from_ms: int, flow: Flow) -> None:
+    """Send the chart the bars from `from_ms` on that changed since `read_ms` less UPDATE_COVERS_MS.
+
+    Call this every second, in a fragment.
+    """
+    data = _message(view, shown, read_ms, flow)
+    data["since_ms"] = read_ms - UPDATE_COVERS_MS
+    data["from_slot"] = from_ms // view.frame.length_ms
+    update("candles", data, place=f"_{view.frame.text}")
+
+
+def status(view: ChartView, newest: pl.DataFrame, flow: Flow) -> dict[str, object]:
+    """Return how fresh a chart is, given the newest bars of its instrument (BAR_SCHEMA)."""
+    parts = {"feed": feed_state(flow), "job": job_state(flow)}
+    if view.as_of_ms is not None:
+        # What was known at a time stays as it is, so there is nothing to wait for.
+        level = f"as known at {moment(view.as_of_ms)} UTC"
+        return {"stale": False, "sentence": "", "level": level, "tick_ms": None, "changed_ms": None, **parts}
+    fresh, tick_ms, changed_ms = freshness(flow), None, None
+    if newest.height:
+        tick_ms, changed_ms = newest["last_tick_ms"][-1], newest["changed_ms"][-1]
+    level = fresh.level.value
+    return {
+        "stale": fresh.stale,
+        "sentence": fresh.sentence,
+        "level": level,
+        "tick_ms": tick_ms,
+        "changed_ms": changed_ms,
+        **parts,
+    }
+
+
+def _message(view: ChartView, shown: Shown, read_ms: int, flow: Flow) -> Candles:
+    message = candles(shown.bars, view.instrument, view.frame, read_ms, shown.lines, shown.gaps)
+    more = {"status": status(view, shown.newest, flow), "quote": quote(shown.newest, view.frame)}
+    return message | {"edition": view.edition} | more
+
+
+def _rerun() -> None:
+    """Do nothing: that the trigger fired makes Streamlit run the page again, with a fresh history."""

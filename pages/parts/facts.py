@@ -1,0 +1,71 @@
+"""The facts at the head of the overview: worked out here, shown as one row."""
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from charts.texts import age
+from control.jobs.states import Desired
+from control.machine.system_status import SystemStatus
+from pages.parts.browser_code import browser_code
+from pages.parts.flow import Flow, Freshness, Level, freshness, rates
+
+Fact = dict[str, object]
+
+_TONES = {Level.LIVE: "good", Level.STOPPED: "bad"}
+
+_facts = st.components.v2.component(
+    "barmill_facts",
+    html='<dl class="barmill-facts"></dl>',
+    css=browser_code("facts/facts.css"),
+    js=browser_code("facts/facts.js"),
+    isolate_styles=False,
+)
+
+
+def facts_row(facts: Sequence[Fact]) -> None:
+    """Show the facts."""
+    _facts(key="facts", data=list(facts))
+
+
+def facts(readings: Sequence[Flow], refused: Mapping[str, int], status: SystemStatus | None) -> list[Fact]:
+    """Work out the facts from the readings so far, oldest first, one at least."""
+    flow, speeds = readings[-1], rates(readings)
+    fresh, source, newest_ms = freshness(flow), flow.source, flow.newest_tick_ms
+    reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(refused.items()))
+    return [
+        {
+            "label": "Feed",
+            "value": source.name if source else "none",
+            "note": fresh.level.value,
+            "tone": _TONES.get(fresh.level, "busy"),
+        },
+        {"label": "Ticks per second", "value": f"{speeds[-1]:,.0f}" if speeds else "–", "line": speeds},
+        _job(flow, fresh, status),
+        {"label": "Newest tick", "value": "–" if newest_ms is None else f"{age(flow.read_ms - newest_ms)} ago"},
+        {"label": "Ticks refused", "value": f"{sum(refused.values()):,}", "note": reasons},
+        _processes(status),
+    ]
+
+
+def _job(flow: Flow, fresh: Freshness, status: SystemStatus | None) -> Fact:
+    """Say how the jobs are: in the controller's words, or without a controller by what the job writes."""
+    read = sum(one.read for one in flow.progress)
+    if status is not None and status.jobs:
+        wanted = [job for job in status.jobs if job.desired == Desired.RUNNING]
+        astray = [job for job in wanted if not job.as_desired]
+        note = f"{astray[0].name}: {astray[0].sentence}" if astray else f"{read:,} ticks read"
+        value = f"{len(wanted) - len(astray)} of {len(wanted)} running" if wanted else "All stopped"
+        return {"label": "Jobs", "value": value, "note": note, "tone": "busy" if astray else "good"}
+    tone = _TONES.get(fresh.level, "busy") if flow.progress else "busy"
+    value = "Writing" if flow.progress and not fresh.stale else "Silent"
+    return {"label": "Jobs", "value": value, "note": f"{read:,} ticks read", "tone": tone}
+
+
+def _processes(status: SystemStatus | None) -> Fact:
+    if status is None or not status.running:
+        return {"label": "Processes", "value": "–", "note": "not started by ./barmill up"}
+    down = [one.name for one in status.processes if not one.running]
+    note = f"down: {', '.join(down)}" if down else f"{status.resident_bytes / 1e9:.1f} GB of memory"
+    value = f"{len(status.processes) - len(down)} of {len(status.processes)}"
+    return {"label": "Processes", "value": value, "note": note, "tone": "bad" if down else "good"}

@@ -1,0 +1,94 @@
+import re
+
+from playwright.sync_api import Page, expect
+
+from control.people.roles import Role
+from tests.browser.conftest import LiveHome, Watched, sign_in
+
+CHARTS = ".barmill-candles canvas"
+_PATIENCE_MS = 60_000
+
+
+def open_frames(page: Page, app: str, query: str = "instrument=AAA%2FUSD&frames=1s,1m,1h") -> None:
+    page.goto(f"{app}/frames?{query}")
+    updated(page, 3, 1)
+
+
+def updated(page: Page, charts: int, updates: int) -> None:
+    """Wait until there are so many charts and each has drawn so many updates."""
+    page.wait_for_function(
+        "([css, charts, updates]) => { const all = [...document.querySelectorAll(css)];"
+        " return all.length === charts && all.every((one) => Number(one.dataset.updates) >= updates); }",
+        arg=[CHARTS, charts, updates],
+        timeout=_PATIENCE_MS,
+    )
+
+
+def of_each(page: Page, name: str) -> list[str]:
+    return [one.get_attribute(f"data-{name}") or "" for one in page.locator(CHARTS).all()]
+
+
+def test_second_minute_and_hour_move_side_by_side(app: str, watched: Watched) -> None:
+    page = watched.page
+    open_frames(page, app)
+    assert of_each(page, "view") == ["AAA/USD 1s", "AAA/USD 1m", "AAA/USD 1h"]
+    updated(page, 3, 4)
+    assert of_each(page, "stale") == ["false"] * 3
+    tops = {round((one.bounding_box() or {"y": 0})["y"]) for one in page.locator(CHARTS).all()}
+    assert len(tops) == 1
+    assert watched.complaints == []
+
+
+def test_one_cursor_goes_over_all_charts(app: str, page: Page) -> None:
+    open_frames(page, app)
+    box = page.locator(CHARTS).first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    page.wait_for_function("css => [...document.querySelectorAll(css)].every((one) => one.dataset.cross)", arg=CHARTS)
+    second, minute, hour = map(int, of_each(page, "cross"))
+    assert (minute, hour) == (second // 60_000 * 60_000, second // 3_600_000 * 3_600_000)
+    # Only the chart that is pointed at shows the box with all values.
+    assert [tip.is_visible() for tip in page.locator(".barmill-tip").all()] == [True, False, False]
+    page.mouse.move(5, 5)
+    page.wait_for_function("css => [...document.querySelectorAll(css)].every((one) => !one.dataset.cross)", arg=CHARTS)
+
+
+def test_two_studies_on_all_frames_are_saved_for_the_next_time(app: str, live_home: LiveHome, page: Page) -> None:
+    sign_in(page, live_home.home, Role.TRADER, "saver")  # others go on with defaults of their own
+    page.goto(app)
+    page.get_by_role("link", name="Frames").click()
+    updated(page, 3, 1)
+    page.get_by_role("button", name="Studies").click()
+    for study in ("Simple moving average", "Relative strength index"):
+        page.get_by_role("combobox", name="Add a study").click()
+        page.get_by_role("option", name=study).click()
+        page.wait_for_url(re.compile("studies=.*" + {"S": "sma", "R": "rsi"}[study[0]]))
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Save as my default").click()
+    expect(page.get_by_text("Saved; charts open like this from now on.")).to_be_visible()
+    again = page.context.new_page()
+    again.goto(f"{app}/frames")
+    updated(again, 3, 1)
+    assert of_each(again, "panes") == ["price volume rsi:14"] * 3
+
+
+def test_all_charts_go_grey_when_data_stops(app: str, live_home: LiveHome, page: Page) -> None:
+    open_frames(page, app)
+    live_home.pause.set()
+    try:
+        page.wait_for_function(
+            "css => [...document.querySelectorAll(css)].every((one) => one.dataset.stale === 'true')",
+            arg=CHARTS,
+            timeout=_PATIENCE_MS,
+        )
+        expect(page.locator(".barmill-notice").first).to_contain_text("silent for")
+    finally:
+        live_home.pause.clear()
+
+
+def test_on_a_phone_the_charts_stand_one_below_the_other(app: str, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_frames(page, app)
+    boxes = [one.bounding_box() for one in page.locator(CHARTS).all()]
+    assert all(box is not None and box["width"] <= 390 and box["height"] >= 280 for box in boxes)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,0 +1,32 @@
+"""The data quality page in a real browser, over stores that never stand still."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Watched
+
+_PATIENCE_MS = 60_000
+
+
+@pytest.mark.parametrize(
+    ("view", "shows"),
+    [
+        ("Rejects", "Nothing was ever refused."),
+        ("Late+ticks", "came in the order of its instrument's time."),
+        ("Revisions", "History of one bar"),
+        ("Comparison", "Bars were not compared since the app was started."),
+    ],
+)
+def test_each_view_opens_by_its_address_and_the_account_moves_by_itself(
+    app: str, watched: Watched, view: str, shows: str
+) -> None:
+    page = watched.page
+    page.goto(f"{app}/quality?quality_view={view}")
+    expect(page.get_by_text(shows).first).to_be_visible(timeout=_PATIENCE_MS)
+    account = page.get_by_text(re.compile(r"[\d,]+ read = [\d,]+ in bars"))
+    before = account.inner_text()
+    expect(account).not_to_have_text(before, timeout=_PATIENCE_MS)
+    assert watched.complaints == []
+    assert watched.elsewhere == []

@@ -1,0 +1,1 @@
+"""Small PyFlink programs that tests hand to a real cluster."""

@@ -1,0 +1,257 @@
+"""A real cluster and what its client says about it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+import requests
+
+from control.flink.cluster import private_cluster
+from control.flink.model import ClusterUnreachable, FlinkRefused, JobState, NoSuchJob, SubmitFailed
+from control.flink.rest import FlinkRest
+from control.home import Home
+from control.machine.ports import LOOPBACK, free_ports
+from control.machine.process_table import Process, process
+from control.waiting import wait_until
+from flink_jobs.spec import BarsJobSpec
+
+PROGRAMS = Path(__file__).parent / "programs"
+COUNTER, BROKEN = PROGRAMS / "counter.py", PROGRAMS / "broken.py"
+TIMEOUT_S = 60
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def counter_spec(folder: Path, name: str = "counter") -> Path:
+    path = folder / f"{name}.json"
+    spec = BarsJobSpec(name=name, ticks_db=folder / "none", bars_db=folder / f"{name}.counts")
+    path.write_text(spec.model_dump_json())
+    return path
+
+
+def counts(spec: Path) -> list[int]:
+    target = BarsJobSpec.read(spec).bars_db
+    return [int(line) for line in target.read_text().split()] if target.exists() else []
+
+
+def start_counter(flink: FlinkRest, spec: Path, savepoint_path: str | None = None) -> str:
+    arguments = ["--spec", str(spec)]
+    return flink.submit(COUNTER, arguments, parallelism=1, job_id=new_id(), savepoint_path=savepoint_path)
+
+
+def cancel(flink: FlinkRest, job_id: str) -> None:
+    flink.cancel(job_id)
+    assert wait_until(lambda: flink.job_state(job_id).terminal, TIMEOUT_S)
+
+
+def flink_processes(home: Home) -> list[int]:
+    """Return the ids of the JVMs whose configuration is in this home."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (command := _read(folder / "cmdline")):
+            parts = command.split(b"\0")
+            if parts[0].endswith(b"/java") and os.fsencode(home.flink / "conf") in parts:
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
+
+
+def test_a_job_runs_checkpoints_and_goes_on_from_where_it_was(shared_flink: FlinkRest, tmp_path: Path) -> None:
+    spec = counter_spec(tmp_path)
+    first = start_counter(shared_flink, spec)
+    assert wait_until(lambda: len(counts(spec)) > 0, TIMEOUT_S)
+    assert shared_flink.job_state(first) is JobState.RUNNING
+    [listed] = [job for job in shared_flink.jobs() if job.id == first]
+    assert (listed.name, listed.end_ms) == ("counter", None)
+    assert wait_until(lambda: shared_flink.checkpoints(first).latest is not None, TIMEOUT_S)
+    assert wait_until(lambda: len(counts(spec)) > 20, TIMEOUT_S)
+    assert wait_until(lambda: shared_flink.checkpoints(first).completed > 1, TIMEOUT_S)
+    cancel(shared_flink, first)
+    latest = shared_flink.checkpoints(first).latest
+    assert latest
+
+    before = len(counts(spec))
+    second = start_counter(shared_flink, spec, latest.path)  # the checkpoint has outlived the cancelled job
+    assert wait_until(lambda: len(counts(spec)) > before, TIMEOUT_S)
+    assert 1 < counts(spec)[before] <= before + 1
+    assert shared_flink.checkpoints(second).restored == 1
+    cancel(shared_flink, second)
+    shared_flink.cancel(second)  # again is no error
+    assert shared_flink.failure_cause(second) == ""
+
+
+def test_an_unreadable_checkpoint_fails_the_job_with_its_cause(shared_flink: FlinkRest, tmp_path: Path) -> None:
+    folder = tmp_path / "chk-1"
+    folder.mkdir()
+    (folder / "_metadata").write_bytes(b"not a checkpoint")
+    job = start_counter(shared_flink, counter_spec(tmp_path), folder.as_uri())
+    assert wait_until(lambda: shared_flink.job_state(job) is JobState.FAILED, TIMEOUT_S)
+    assert "checkpoint" in shared_flink.failure_cause(job).lower()
+
+
+def test_a_failing_program_tells_why_without_its_secrets(shared_flink: FlinkRest) -> None:
+    with pytest.raises(SubmitFailed, match="ValueError: the frames are wrong") as failed:
+        shared_flink.submit(BROKEN, ["raise"], parallelism=1, job_id=new_id())
+    assert "broken.py" in failed.value.traceback
+    assert "sup3r-s3cret" not in failed.value.traceback + str(failed.value)
+    assert shared_flink.taskmanagers() == 1
+
+
+@pytest.mark.parametrize("arguments", [["exit"], ["--"], []])
+def test_a_program_that_exits_does_not_take_the_cluster_with_it(shared_flink: FlinkRest, arguments: list[str]) -> None:
+    incarnation = shared_flink.incarnation()
+    if arguments != []:
+        with pytest.raises(SubmitFailed):
+            shared_flink.submit(BROKEN, arguments, parallelism=1, job_id=new_id())
+    else:  # a request whose arguments Flink's driver cannot even read
+        bad = FlinkRest(shared_flink.port, shared_flink.lock, python="")
+        with pytest.raises(SubmitFailed):
+            bad.submit(Path(), [], parallelism=1, job_id=new_id())
+        bad.close()
+    assert shared_flink.incarnation() == incarnation
+
+
+def test_what_a_failed_program_had_started_is_cancelled(shared_flink: FlinkRest) -> None:
+    with pytest.raises(SubmitFailed, match="second half"):
+        shared_flink.submit(BROKEN, ["half"], parallelism=1, job_id=new_id())
+    halves = [job.id for job in shared_flink.jobs() if job.name == "first half"]
+    assert wait_until(lambda: all(shared_flink.job_state(half).terminal for half in halves), TIMEOUT_S)
+
+
+def test_submits_from_several_sides_become_the_jobs_they_were_meant_to_be(
+    shared_flink: FlinkRest, tmp_path: Path
+) -> None:
+    wanted = {new_id(): counter_spec(tmp_path, f"side-{number}") for number in range(3)}
+
+    def submit(job_id: str) -> None:
+        client = FlinkRest(shared_flink.port, shared_flink.lock)
+        client.submit(COUNTER, ["--spec", str(wanted[job_id])], parallelism=1, job_id=job_id)
+        client.close()
+
+    sides = [threading.Thread(target=submit, args=[job_id]) for job_id in wanted]
+    for side in sides:
+        side.start()
+    for side in sides:
+        side.join(120)
+    names = {job.id: job.name for job in shared_flink.jobs() if job.id in wanted}
+    assert names == {job_id: spec.stem for job_id, spec in wanted.items()}
+    for job_id in wanted:
+        cancel(shared_flink, job_id)
+
+
+def test_the_driver_jar_is_uploaded_once(shared_flink: FlinkRest) -> None:
+    for _ in range(2):
+        with pytest.raises(SubmitFailed):
+            shared_flink.submit(BROKEN, ["exit"], parallelism=1, job_id=new_id())
+    listed = requests.get(f"http://{LOOPBACK}:{shared_flink.port}/jars", timeout=10).json()["files"]
+    assert len(listed) == 1
+
+
+def test_a_job_nobody_knows_is_its_own_error(shared_flink: FlinkRest) -> None:
+    for ask in (shared_flink.job_state, shared_flink.cancel, shared_flink.checkpoints, shared_flink.failure_cause):
+        with pytest.raises(NoSuchJob):
+            ask(new_id())
+    with pytest.raises(FlinkRefused):
+        shared_flink.jobmanager_log("no-such.log")
+
+
+def test_a_cluster_that_is_not_there_is_its_own_error(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    client = FlinkRest(port, tmp_path / "lock")
+    with pytest.raises(ClusterUnreachable, match=str(port)):
+        client.overview()
+    assert client.taskmanagers() == 0
+    client.close()
+
+
+def test_the_flink_processes_see_nothing_of_our_environment(
+    shared_flink: FlinkRest, shared_home: Home, tmp_path: Path
+) -> None:
+    job = start_counter(shared_flink, counter_spec(tmp_path))
+    cancel(shared_flink, job)
+    jvms = flink_processes(shared_home)
+    assert len(jvms) == 2
+    allowed = {"PATH", "HOME", "LANG", "TZ", "JAVA_HOME", "PYTHONPATH", "MALLOC_ARENA_MAX"}
+    for pid in jvms:
+        entries = _read(Path(f"/proc/{pid}/environ")).decode().split("\0")
+        names = {entry.partition("=")[0] for entry in entries if entry}
+        assert {name for name in names if not name.startswith("FLINK_")} <= allowed
+    # PyFlink would log all of it at every submit.
+    assert "PYTHONPATH" not in shared_flink.jobmanager_log()
+
+
+def test_everything_listens_on_loopback_only(shared_flink: FlinkRest, shared_home: Home) -> None:
+    assert shared_flink.taskmanagers() == 1
+    inodes = {inode for pid in flink_processes(shared_home) for inode in _socket_inodes(pid)}
+    addresses = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                addresses.add(fields[1].partition(":")[0])
+    assert addresses
+    assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def _socket_inodes(pid: int) -> set[str]:
+    links = (str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir())
+    return {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
+
+
+def test_no_page_from_elsewhere_may_talk_to_the_cluster(shared_flink: FlinkRest) -> None:
+    answer = requests.get(
+        f"http://{LOOPBACK}:{shared_flink.port}/overview", headers={"Origin": "http://elsewhere.example"}, timeout=10
+    )
+    assert answer.headers.get("Access-Control-Allow-Origin") not in ("*", "http://elsewhere.example")
+
+
+HOLDER = """
+import json, sys
+from pathlib import Path
+from control.flink.cluster import private_cluster
+from control.home import Home
+with private_cluster(Home(Path(sys.argv[1])), slots=1) as flink:
+    print(json.dumps(flink.port), flush=True)
+    input()
+"""
+
+
+def test_a_private_cluster_is_gone_with_its_process_even_if_that_is_killed(home: Home) -> None:
+    command = [sys.executable, "-c", HOLDER, str(home.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        port = json.loads(holder.stdout.readline())
+        jvms = [one for pid in flink_processes(home) if (one := process(pid))]
+        assert len(jvms) == 2
+        holder.send_signal(signal.SIGKILL)
+        assert wait_until(lambda: not any(one.alive for one in jvms), TIMEOUT_S)
+    with pytest.raises(ClusterUnreachable):
+        FlinkRest(port, home.run / "lock").overview()
+
+
+def test_a_private_cluster_is_gone_after_an_error_in_its_block(home: Home) -> None:
+    jvms: list[Process] = []
+
+    def fail_inside() -> None:
+        with private_cluster(home, slots=1):
+            jvms.extend(one for pid in flink_processes(home) if (one := process(pid)))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_inside()
+    assert len(jvms) == 2
+    assert not any(one.alive for one in jvms)

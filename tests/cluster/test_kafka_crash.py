@@ -1,0 +1,88 @@
+"""Crashes with Kafka in the loop: whatever is killed, no bar changes, and no committed version of a bar comes twice."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from bar.reader import BarReader
+from bar.sqlite_file import StoreMissingError
+from bar.verification import verify
+from control.home import Home
+from control.kafka.own import prepare
+from control.kafka.settings import KafkaSettings
+from control.machine.ports import choose_ports
+from control.machine.processes import Supervisor
+from control.machine.programs import cluster_of, programs, supervised_environment
+from control.waiting import wait_until
+from feed.settings import FeedSettings
+from feed.ticklog import TickLog
+from tests.cluster.test_crash import folded, kill, states, write_recording
+from tests.cluster.test_kafka import assert_each_version_once, versions
+
+TICKS_PER_S = 2_000
+SECONDS = 150
+TIMEOUT_S = 180
+KILLS = [("taskmanager",), ("kafka",), ("materialiser", "taskmanager"), ("shipper", "kafka"), ("jobmanager",)]
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Home, Supervisor]]:
+    """Run everything but the pages, with a broker of its own, over a recording at the speed it happened."""
+    for name in ("BARMILL_HOME", "PYTHONPATH", "PYTHONUNBUFFERED", "MALLOC_ARENA_MAX"):
+        monkeypatch.setenv(name, "")  # put back afterwards
+    home = Home(tmp_path / "home").create()
+    recording = write_recording(tmp_path / "ticks.parquet", TICKS_PER_S, SECONDS)
+    feed = FeedSettings(provider="replay", files=(recording,), speed=1.0)
+    (home.root / feed.file_name).write_text(feed.model_dump_json())
+    ports = choose_ports(home)
+    kafka = prepare(home, ports, KafkaSettings())
+    cluster_of(home, ports).write_files()
+    supervised_environment(home)
+    supervisor = Supervisor(home)
+    try:
+        supervisor.start([one for one in programs(home, ports, feed, kafka) if one.name != "app"], tied=True)
+        yield home, supervisor
+    finally:
+        supervisor.stop()
+
+
+def rejected(home: Home) -> int:
+    try:
+        return BarReader.open(home.bars_db).rejected()
+    except (StoreMissingError, sqlite3.OperationalError):
+        return 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kills_with_kafka_change_no_bar_and_tell_nothing_twice(live: tuple[Home, Supervisor]) -> None:
+    home, supervisor = live
+    for names in KILLS:
+        before = folded(home)
+        # Each kill hits a flow that has come back from the one before.
+        assert wait_until(lambda before=before: folded(home) > before + TICKS_PER_S, TIMEOUT_S), names  # type: ignore[misc]
+        for name in names:
+            kill(supervisor, name)
+    with TickLog.read_only(home.ticks_db) as log:
+        assert wait_until(lambda: all(source.ended for source in log.sources()), TIMEOUT_S)
+        accepted = log.sources()[0].accepted
+    assert accepted == TICKS_PER_S * SECONDS
+    assert wait_until(lambda: folded(home) == accepted, TIMEOUT_S)
+    assert wait_until(lambda: "forming" not in states(home), TIMEOUT_S)
+    verdict = verify(home.ticks_db, home.bars_db, lambda _: None)
+    assert (verdict.different, verdict.examples) == (0, [])
+    assert verdict.in_bars + rejected(home) == accepted
+    assert verdict.late == rejected(home)
+
+    found = versions(KafkaSettings.read(home))
+    assert_each_version_once(found)
+    newest = {key: (state, revision, ticks) for key, state, revision, ticks in found}
+    stored = pl.concat(BarReader.open(home.bars_db).everything())
+    table = stored.select("instrument", "frame", "start_ms", "state", "revision", "ticks")
+    assert newest == {row[:3]: row[3:] for row in table.rows()}
+    closed = sum(state != "forming" for _, state, _, _ in found)
+    with sqlite3.connect(home.bars_db) as db:
+        assert db.execute("SELECT count(*) FROM bar_revisions").fetchone() == (closed - stored.height,)

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from control.flink.cluster import Cluster
+from control.flink.settings import Memory
+from control.home import Home
+
+
+@pytest.fixture
+def cluster(home: Home) -> Cluster:
+    return Cluster(home, rest_port=18081, rpc_port=16123)
+
+
+def settings(cluster: Cluster) -> dict[str, str]:
+    cluster.write_files()
+    lines = (cluster.conf / "config.yaml").read_text().splitlines()
+    pairs = (line.split(": ", 1) for line in lines if not line.startswith("#"))
+    return {key: value.strip('"') for key, value in pairs}
+
+
+def test_the_traps_are_closed(cluster: Cluster) -> None:
+    written = settings(cluster)
+    assert written["cluster.intercept-user-system-exit"] == "THROW"
+    assert written["execution.checkpointing.externalized-checkpoint-retention"] == "RETAIN_ON_CANCELLATION"
+    assert written["web.access-control-allow-origin"] != "*"
+    assert written["jobmanager.scheduler"] == "adaptive"
+    hosts = [
+        value for key, value in written.items() if key.endswith((".address", "bind-host", "bind-address", ".host"))
+    ]
+    assert set(hosts) == {"127.0.0.1"}
+    logging = (cluster.conf / "log4j.properties").read_text()
+    assert "org.apache.flink.client.python.PythonEnvUtils\nlogger.environment.level = WARN" in logging
+    assert any(Path(jar).name.startswith("flink-python-") for jar in class_path(cluster))
+
+
+def class_path(cluster: Cluster) -> list[str]:
+    command = cluster.taskmanager_command()
+    return command[command.index("-classpath") + 1].split(":")
+
+
+def test_settings_given_override_the_usual_ones(home: Home) -> None:
+    cluster = Cluster(home, 1, 2, slots=2, settings={"execution.checkpointing.interval": "1 s"})
+    written = settings(cluster)
+    assert written["execution.checkpointing.interval"] == "1 s"
+    assert written["taskmanager.numberOfTaskSlots"] == "2"
+
+
+def test_what_killed_processes_left_is_cleared_and_checkpoints_stay(cluster: Cluster) -> None:
+    cluster.write_files()
+    left, kept = cluster.home.flink / "tmp" / "left", cluster.home.flink / "checkpoints" / "kept"
+    left.write_text("x")
+    kept.write_text("x")
+    cluster.write_files()
+    assert not left.exists()
+    assert kept.exists()
+
+
+def test_the_jvms_get_the_memory_the_settings_promise(home: Home) -> None:
+    cluster = Cluster(home, 1, 2, memory=Memory(jobmanager_heap=111, task_heap=300, framework_heap=22, network=33))
+    assert "-Xmx111m" in cluster.jobmanager_command()
+    assert "-Xmx322m" in cluster.taskmanager_command()
+    assert "-XX:MaxDirectMemorySize=97m" in cluster.taskmanager_command()
+    assert settings(cluster)["taskmanager.memory.network.max"] == "33m"
+
+
+def test_the_environment_is_only_what_is_written_here(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_SECRET", "hunter2")
+    assert "hunter2" not in str(cluster.environment())
+    assert "SOME_SECRET" not in cluster.environment()

@@ -1,0 +1,163 @@
+"""Supervision with a real supervisord, over small programs."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from control.home import Home
+from control.machine.process_table import Process, read_note
+from control.machine.processes import Program, Supervisor, SupervisorError
+from control.waiting import wait_until
+
+SLEEP = Program("sleeper", ["/bin/sleep", "1000"])
+DEAF = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+TIMEOUT_S = 30
+
+
+@contextmanager
+def started(home: Home, *programs: Program, tied: bool = True) -> Iterator[Supervisor]:
+    supervisor = Supervisor(home)
+    try:
+        supervisor.start(programs, tied=tied)
+        assert wait_until(lambda: all(one.running for one in supervisor.status()), TIMEOUT_S)
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def noted(home: Home, name: str) -> Process:
+    assert wait_until(lambda: read_note(home.run / f"{name}.pid") is not None, TIMEOUT_S)
+    found = read_note(home.run / f"{name}.pid")
+    assert found
+    return found
+
+
+def said(home: Home, name: str) -> str:
+    log = home.log / f"{name}.log"
+    assert wait_until(lambda: log.exists() and "\n" in log.read_text(), TIMEOUT_S)
+    return log.read_text()
+
+
+def python(name: str, code: str, **options: object) -> Program:
+    return Program(name, [sys.executable, "-c", code], **options)  # type: ignore[arg-type]
+
+
+def test_what_runs_is_known_with_its_memory_and_stops_without_a_trace(home: Home) -> None:
+    with started(home, SLEEP, Program("other", ["/bin/sleep", "1000"])) as supervisor:
+        statuses = {one.name: one for one in supervisor.status()}
+        assert set(statuses) == {"sleeper", "other"}
+        assert all(one.resident_bytes > 0 and one.uptime_s >= 0 for one in statuses.values())
+        running = [noted(home, "sleeper"), noted(home, "other"), noted(home, "supervisord")]
+        assert [one.pid for one in running[:2]] == [statuses["sleeper"].pid, statuses["other"].pid]
+        assert supervisor.stop() == []
+        assert not any(one.alive for one in running)
+        assert not supervisor.running
+        assert supervisor.status() == []
+
+
+def test_what_dies_is_started_again(home: Home) -> None:
+    with started(home, SLEEP) as supervisor:
+        first = noted(home, "sleeper")
+        assert wait_until(lambda: supervisor.status()[0].state == "RUNNING", TIMEOUT_S)
+        os.kill(first.pid, signal.SIGKILL)
+        assert wait_until(lambda: noted(home, "sleeper") != first, TIMEOUT_S)
+        assert wait_until(lambda: supervisor.status()[0].running, TIMEOUT_S)
+
+
+@pytest.mark.parametrize("victim", ["supervisord", "children too"])
+def test_a_killed_supervisor_leaves_nothing_behind(home: Home, victim: str) -> None:
+    with started(home, SLEEP) as supervisor:
+        child, parent = noted(home, "sleeper"), noted(home, "supervisord")
+        os.kill(parent.pid, signal.SIGKILL)
+        assert wait_until(lambda: not child.alive, TIMEOUT_S)
+        assert not supervisor.running
+        if victim == "children too":
+            assert list(supervisor.stop()) == []
+        supervisor.start([SLEEP], tied=True)  # what is left of the one before is no obstacle
+        assert supervisor.running
+
+
+def test_orphans_are_found_by_their_notes_and_nobody_else_is_harmed(home: Home) -> None:
+    stranger = Process(os.getpid(), 1)  # our id, but the start time of somebody long gone
+    (home.run / "market.pid").write_text(f"{stranger.pid} {stranger.started}\n")
+    with started(home, python("deaf", DEAF)) as supervisor:
+        assert said(home, "deaf") == "deaf\n"
+        deaf, parent = noted(home, "deaf"), noted(home, "supervisord")
+        os.kill(parent.pid, signal.SIGSTOP)  # a supervisor that hangs
+        assert set(supervisor.stop()) == {"deaf", "supervisord"}
+        assert not deaf.alive
+        assert not parent.alive
+
+
+def test_with_the_starter_tied_everything_ends_with_it(home: Home) -> None:
+    code = (
+        "import sys; from pathlib import Path; from control.home import Home; from control.machine.processes import *\n"
+        "Supervisor(Home(Path(sys.argv[1]))).start([Program('sleeper', ['/bin/sleep', '1000'])], tied=True)\n"
+        "print('started', flush=True); input()"
+    )
+    with tied_starter(code, home) as kill:
+        child, supervisord = noted(home, "sleeper"), noted(home, "supervisord")
+        kill()
+        assert wait_until(lambda: not child.alive and not supervisord.alive, TIMEOUT_S)
+
+
+@contextmanager
+def tied_starter(code: str, home: Home) -> Iterator[Callable[[], None]]:
+    command = [sys.executable, "-c", code, str(home.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        try:
+            assert starter.stdout.readline() == "started\n"
+            yield starter.kill
+        finally:
+            starter.kill()
+            Supervisor(home).stop()
+
+
+def test_a_program_sees_only_the_environment_it_is_given(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_SECRET", "hunter2")
+    show = "import os; print(sorted(os.environ), flush=True); import signal; signal.pause()"
+    programs = [
+        python("bare", show, environment={"LANG": "C.UTF-8", "ODD": "50 % of 'y' \"z\""}),
+        python("hidden", show, hidden=("SOME_SECRET",)),
+        python("open", show),
+    ]
+    with started(home, *programs):
+        seen = {}
+        for name in ("bare", "hidden", "open"):
+            seen[name] = said(home, name)
+        assert "ODD" in seen["bare"]
+        assert "PATH" not in seen["bare"]
+        assert "SUPERVISOR" not in seen["bare"]
+        assert "SOME_SECRET" not in seen["hidden"]
+        assert "PATH" in seen["hidden"]
+        assert "SOME_SECRET" in seen["open"]
+
+
+@pytest.mark.parametrize("name", ["with space and 100 % (x)s", "d" * 120])
+def test_odd_and_long_folder_names_work(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / name).create()
+    with started(home, python("speaker", "print('spoke', flush=True); import signal; signal.pause()")) as supervisor:
+        assert said(home, "speaker") == "spoke\n"
+        assert supervisor.socket.stat().st_mode & 0o077 == 0
+    assert not supervisor.socket.exists()
+
+
+def test_two_homes_live_side_by_side(tmp_path: Path) -> None:
+    one, two = Home(tmp_path / "one").create(), Home(tmp_path / "two").create()
+    with started(one, SLEEP) as first, started(two, SLEEP) as second:
+        first.stop()
+        assert second.running
+        assert noted(two, "sleeper").alive
+
+
+def test_a_supervisor_that_cannot_start_says_where_the_reason_stands(home: Home) -> None:
+    with pytest.raises(SupervisorError, match=r"supervisord\.out"):
+        Supervisor(home).start([Program("x", ["/bin/true"], folder=Path("/no/such/folder\n[broken"))], tied=True)
+    Supervisor(home).stop()

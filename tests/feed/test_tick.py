@@ -1,0 +1,141 @@
+"""The tick check: every form of a good row, and every reason for a bad one."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from feed.tick import REASONS, REJECT_SCHEMA, TICK_SCHEMA, check, rejects_of_ticks
+
+TIME_MS = 1_700_000_000_123
+LIMIT_NS = 1_800_000_000_000_000_000
+GOOD = {
+    "time": str(TIME_MS),
+    "instrument": "A/USD",
+    "price_open": "1.5",
+    "price_close": "1.6",
+    "volume": "2",
+    "id": "7",
+}
+
+
+def raw(**changed: object) -> pl.DataFrame:
+    row = {**GOOD, **changed}
+    return pl.DataFrame([row], {name: pl.String() for name in row}).with_columns(line=pl.lit(1, pl.Int64))
+
+
+def test_a_good_row_becomes_a_tick() -> None:
+    checked = check(raw(), LIMIT_NS)
+    assert dict(checked.ticks.schema) == TICK_SCHEMA
+    assert checked.ticks.rows() == [(TIME_MS * 1_000_000, "A/USD", 1.5, 1.6, 2.0, 7, 1)]
+    assert checked.rejects.height == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_ns"),
+    [
+        ("1700000000123", 1_700_000_000_123_000_000),
+        ("1700000000123456", 1_700_000_000_123_456_000),
+        ("1700000000123456789", 1_700_000_000_123_456_789),
+        (" 1700000000123 ", 1_700_000_000_123_000_000),
+        ("2023-11-14T22:13:20Z", 1_700_000_000_000_000_000),
+        ("2023-11-14 22:13:20.5Z", 1_700_000_000_500_000_000),
+        ("2023-11-14T23:13:20.123456789+01:00", 1_700_000_000_123_456_789),
+        ("2023-11-14T17:13:20-0500", 1_700_000_000_000_000_000),
+    ],
+)
+def test_every_time_form_is_read(text: str, expected_ns: int) -> None:
+    assert check(raw(time=text), LIMIT_NS).ticks["time_ns"].to_list() == [expected_ns]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected_ns"),
+    [
+        (pl.Series([1_700_000_000_123]), 1_700_000_000_123_000_000),
+        (pl.Series([1_700_000_000_123.0]), 1_700_000_000_123_000_000),
+        (pl.Series([datetime(2023, 11, 14, 22, 13, 20)]), 1_700_000_000_000_000_000),
+        (
+            pl.Series([datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)]).dt.cast_time_unit("ms"),
+            1_700_000_000_000_000_000,
+        ),
+        (pl.Series([1_700_000_000_123_456_789], dtype=pl.Datetime("ns")), 1_700_000_000_123_456_789),
+    ],
+)
+def test_typed_times_are_read(column: pl.Series, expected_ns: int) -> None:
+    rows = raw().with_columns(time=column)
+    assert check(rows, LIMIT_NS).ticks["time_ns"].to_list() == [expected_ns]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"time": None}, "bad_time"),
+        ({"time": "soon"}, "bad_time"),
+        ({"time": "0"}, "bad_time"),
+        ({"time": "-1700000000123"}, "bad_time"),
+        ({"time": "1700000000"}, "bad_time"),
+        ({"time": "2023-11-14T22:13:20"}, "bad_time"),
+        ({"time": "1800000000001"}, "future"),
+        ({"time": "99999999999999"}, "future"),
+        ({"instrument": None}, "no_instrument"),
+        ({"instrument": "  "}, "no_instrument"),
+        ({"instrument": "x" * 65}, "bad_instrument"),
+        ({"instrument": "x" * 1_000_000}, "bad_instrument"),
+        ({"instrument": "A\tB"}, "bad_instrument"),
+        ({"price_open": None}, "bad_number"),
+        ({"price_close": "1,5"}, "bad_number"),
+        ({"price_open": "nan"}, "bad_number"),
+        ({"price_close": "inf"}, "bad_number"),
+        ({"price_open": "0"}, "price_not_positive"),
+        ({"price_close": "-1"}, "price_not_positive"),
+        ({"price_close": "1e16"}, "bad_number"),
+        ({"volume": "much"}, "bad_number"),
+        ({"volume": "nan"}, "bad_number"),
+        ({"volume": "-0.1"}, "volume_negative"),
+        ({"volume": "1e16"}, "bad_number"),
+        ({"volume": "1e10", "price_close": "1e10"}, "bad_number"),
+        ({"id": "seven"}, "bad_id"),
+        ({"id": "-7"}, "bad_id"),
+        ({"id": "7.5"}, "bad_id"),
+    ],
+)
+def test_a_bad_row_is_a_reject_with_one_reason_and_its_text(changed: dict[str, str | None], reason: str) -> None:
+    checked = check(raw(**changed), LIMIT_NS)
+    assert checked.ticks.height == 0
+    assert dict(checked.rejects.schema) == REJECT_SCHEMA
+    reject = checked.rejects.row(0, named=True)
+    assert (reject["reason"], reject["line"], reject["detail"]) == (reason, 1, REASONS[reason])
+    for name, text in {**GOOD, **changed}.items():
+        assert reject[name] == (None if text is None else text[:200])
+
+
+def test_64_characters_of_any_script_are_a_name() -> None:
+    assert check(raw(instrument="元" * 64), LIMIT_NS).ticks.height == 1
+
+
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_volume_and_id_may_be_empty(empty: str | None) -> None:
+    row = check(raw(volume=empty, id=empty), LIMIT_NS).ticks.row(0, named=True)
+    assert (row["volume"], row["id"]) == (None, None)
+
+
+def test_price_stands_for_both_prices() -> None:
+    rows = raw().drop("price_open", "price_close").with_columns(price=pl.lit("2.5"))
+    assert check(rows, LIMIT_NS).ticks.select("price_open", "price_close").rows() == [(2.5, 2.5)]
+
+
+def test_without_a_guard_any_time_in_range_is_a_tick() -> None:
+    assert check(raw(time="4102444800000"), None).ticks.height == 1
+    assert check(raw(time="99999999999999"), None).rejects["reason"].to_list() == ["future"]
+
+
+def test_bad_rows_among_good_ones_keep_their_order() -> None:
+    rows = pl.concat([raw(), raw(price_open="x"), raw(id="8"), raw(time="")]).with_columns(line=pl.int_range(1, 5))
+    checked = check(rows, LIMIT_NS)
+    assert checked.ticks["line"].to_list() == [1, 3]
+    assert checked.rejects.select("line", "reason").rows() == [(2, "bad_number"), (4, "bad_time")]
+
+
+def test_a_refused_tick_shows_its_time_as_text() -> None:
+    ticks = check(raw(), LIMIT_NS).ticks
+    assert rejects_of_ticks(ticks, "duplicate")["time"].to_list() == ["2023-11-14T22:13:20.123000000Z"]

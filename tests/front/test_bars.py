@@ -1,0 +1,260 @@
+"""Bars by plain HTTP: what the address asks for, and nothing else, for those who may see prices."""
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bar.clock import now_ms
+from bar.frames import parse_frame
+from bar.model import BAR_SCHEMA
+from bar.reader import BarQuery, BarReader
+from bar.sqlite_file import open_for_writing
+from charts.candles import candles
+from charts.studies import parse_studies, study_lines
+from control.home import Home
+from control.people import roles
+from control.people.roles import Permission, Role
+from control.people.sessions import SignedIn
+from control.waiting import wait_until
+from front import bar_files, bars
+from front.bars import BarRoutes
+from tests.front.conftest import Visit
+from tests.pages.stores import Stores
+from tests.signed_in import signed_in
+
+NOON_MS = 1_764_072_000_000
+MINUTES = 90
+AAA, MINUTE = "AAA/USD", parse_frame("1m")
+
+Ask = Callable[..., httpx.Response]
+
+
+class SignedInAs:
+    """What the gate does for a request that passes."""
+
+    def __init__(self, app: ASGIApp, role: Role) -> None:
+        self._app, self._who = app, SignedIn("session", "bob", role, 0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "signed_in": self._who}, receive, send)
+
+
+@pytest.fixture
+def filled(home: Home) -> Home:
+    """A home with a price every half minute for an hour and a half, and one late one for the third minute."""
+    stores = Stores(home)
+    past = [(NOON_MS + 30_000 * step, AAA, 100 + step % 7 / 4, 2.0) for step in range(2 * MINUTES)]
+    stores.write(past, closed_to_ms=NOON_MS + 60_000 * MINUTES)
+    written_ms = now_ms()
+    assert wait_until(lambda: now_ms() > written_ms + 1, 10)
+    stores.write([(NOON_MS + 2 * 60_000 + 5_000, AAA, 120.0, 1.0)], closed_to_ms=NOON_MS + 60_000 * MINUTES)
+    stores.close()
+    return home
+
+
+@pytest.fixture
+def ask(filled: Home) -> Ask:
+    return asking(filled)
+
+
+def asking(home: Home, role: Role = Role.TRADER) -> Ask:
+    app = SignedInAs(Starlette(routes=BarRoutes(home).routes()), role)
+
+    def one(path: str, **asked: object) -> httpx.Response:
+        async def answered() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                return await client.get(path, params={name.rstrip("_"): str(value) for name, value in asked.items()})
+
+        return asyncio.run(answered())
+
+    return one
+
+
+@pytest.fixture
+def stored(filled: Home) -> Iterator[BarReader]:
+    reader = BarReader.open(filled.bars_db)
+    yield reader
+    reader.close()
+
+
+def read_csv(answer: httpx.Response) -> pl.DataFrame:
+    return pl.read_csv(io.BytesIO(answer.content), schema_overrides=BAR_SCHEMA)
+
+
+def test_the_newest_bars_before_a_time_are_the_candles_message(ask: Ask, stored: BarReader) -> None:
+    to_ms = NOON_MS + 80 * 60_000
+    found: Any = ask("/bars.json", instrument=AAA, frame="1m", to=to_ms, count=50).json()
+    bars = stored.read(BarQuery(AAA, MINUTE, to_ms=to_ms, newest=50))
+    assert bars["start_ms"].to_list() == [NOON_MS + minute * 60_000 for minute in range(30, 80)]
+    assert found == json.loads(json.dumps(candles(bars, AAA, MINUTE, found["read_ms"])))
+
+
+def test_studies_come_with_what_they_need_from_before(ask: Ask, stored: BarReader) -> None:
+    text = "sma:20,ema:5,vwap,volavg:20"
+    found: Any = ask("/bars.json", instrument=AAA, frame="1m", count=10, studies=text).json()
+    everything = study_lines(stored.read(BarQuery(AAA, MINUTE)), parse_studies(text))
+    assert [line["values"] for line in found["studies"]] == [
+        pytest.approx(line.values[-10:], rel=1e-7) for line in everything
+    ]
+    assert [line["label"] for line in found["studies"]] == ["SMA 20", "EMA 5", "VWAP", "Volume average 20"]
+
+
+def test_gaps_are_told_with_their_reason_or_filled_by_choice(ask: Ask) -> None:
+    # There is a price every half minute, and nobody measured why there was none in between.
+    asked = {"instrument": AAA, "frame": "1s", "to": NOON_MS + 60_001}
+    gap, after = (second + NOON_MS // 1_000 for second in (1, 31))
+    found: Any = ask("/bars.json", **asked).json()
+    assert (found["slot"], found["state"]) == ([0, 30, 60], "ccc")
+    assert found["gaps"] == [[gap, gap + 29, "unknown"], [after, after + 29, "unknown"]]
+    full: Any = ask("/bars.json", **asked, fill=1).json()
+    assert full["slot"] == list(range(61))
+    assert full["state"] == "c" + "s" * 29 + "c" + "s" * 29 + "c"
+    table = read_csv(ask("/bars.csv", **asked, fill=1))
+    assert table["state"].to_list()[:3] == ["closed", "synthetic", "synthetic"]
+
+
+def test_a_time_before_every_bar_gives_none(ask: Ask) -> None:
+    found: Any = ask("/bars.json", instrument=AAA, frame="1m", to=NOON_MS, studies="sma:20,vwap").json()
+    assert (found["slot"], found["state"]) == ([], "")
+    assert [line["values"] for line in found["studies"]] == [[], []]
+
+
+def test_bars_are_given_as_they_were_known(ask: Ask, stored: BarReader) -> None:
+    revised = stored.history(AAA, "1m", NOON_MS + 2 * 60_000)
+    assert revised["revision"].to_list() == [0, 1]
+    before_ms = revised["changed_ms"][1] - 1
+    query = {"instrument": AAA, "frame": "1m", "from_": NOON_MS + 2 * 60_000, "to": NOON_MS + 3 * 60_000}
+    assert read_csv(ask("/bars.csv", **query))["high"].to_list() == [120.0]
+    assert read_csv(ask("/bars.csv", **query, as_of=before_ms))["high"].to_list() == [revised["high"][0]]
+    assert revised["high"][0] < 120
+    assert read_csv(ask("/bars.csv", **query, as_of=1)).height == 0
+
+
+def test_every_version_of_a_bar_is_told_oldest_first(ask: Ask, stored: BarReader) -> None:
+    found: Any = ask("/bar-history.json", instrument=AAA, frame="1m", start=NOON_MS + 2 * 60_000).json()
+    assert found == stored.history(AAA, "1m", NOON_MS + 2 * 60_000).to_dicts()
+    assert [version["state"] for version in found] == ["closed", "revised"]
+    assert ask("/bar-history.json", instrument=AAA, frame="1m", start=5).json() == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_holds_the_range_exactly_and_says_so_in_its_name(ask: Ask, stored: BarReader, ending: str) -> None:
+    from_ms, to_ms = NOON_MS + 600_000, NOON_MS + 1_200_000
+    asked = {"instrument": AAA, "frame": "1m", "from_": from_ms, "to": to_ms}
+    answer = ask(f"/bars.{ending}", **asked)
+    read = pl.read_parquet if ending == "parquet" else pl.read_csv
+    kept = read(io.BytesIO(answer.content))
+    assert kept.rows() == stored.read(BarQuery(AAA, MINUTE, from_ms, to_ms)).rows()
+    assert kept.columns == list(BAR_SCHEMA)
+    assert answer.headers["content-disposition"] == (
+        f'attachment; filename="AAA-USD_1m_20251125T121000Z_20251125T122000Z.{ending}"'
+    )
+
+
+def test_each_line_of_a_study_is_a_column_of_the_file(ask: Ask) -> None:
+    table = read_csv(
+        ask("/bars.csv", instrument=AAA, frame="1m", studies="bb:20:2,rsi:14", from_=NOON_MS + 30 * 60_000)
+    )
+    assert table.columns[len(BAR_SCHEMA) :] == ["BB 20 2 upper", "BB 20 2 middle", "BB 20 2 lower", "RSI 14"]
+    assert table["RSI 14"].null_count() == 0
+
+
+def test_a_file_name_holds_nothing_that_a_disk_or_a_header_could_stumble_over() -> None:
+    query = BarQuery('../ö"\r\nX: y', MINUTE, as_of_ms=NOON_MS)
+    table = pl.DataFrame(schema=BAR_SCHEMA)
+    assert bar_files.file_name(table, query, "csv") == "..-X-y_1m_none_as-of-20251125T120000Z.csv"
+
+
+def test_too_large_a_file_is_not_made(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars, "MOST_EXPORTED", MINUTES)
+    assert ask("/bars.csv", instrument=AAA, frame="1m").status_code == 200
+    monkeypatch.setattr(bars, "MOST_EXPORTED", MINUTES - 1)
+    answer = ask("/bars.csv", instrument=AAA, frame="1m")
+    assert (answer.status_code, answer.text) == (
+        400,
+        "There are more than 89 bars in this range; ask for a shorter one or a longer frame, or take all of it with"
+        " ./barmill bars.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "sentence"),
+    [
+        ("/bars.json", {"instrument": ""}, "Say which instrument: instrument=BTC/USDT, for example."),
+        ("/bars.json", {"instrument": "ZZZ"}, "There are no bars of ZZZ."),
+        (
+            "/bars.json",
+            {"frame": "x"},
+            "'x' is not a time frame: write a whole number and one of s, m, h, d, such as 15m.",
+        ),
+        ("/bars.json", {"count": "0"}, "count=0 is not possible; ask for 1 to 5,000 bars."),
+        ("/bars.json", {"count": "5001"}, "count=5001 is not possible; ask for 1 to 5,000 bars."),
+        ("/bars.json", {"count": "many"}, "count=many is not a whole number."),
+        ("/bars.json", {"to": "noon"}, "to=noon is not a time; write milliseconds since 1970, such as 1764072000000."),
+        ("/bars.json", {"fill": "yes"}, "fill must be 1, for bars where no tick came, or 0."),
+        ("/bars.json", {"studies": "sma:0"}, "'0' cannot be the length: write a whole number from 2 to 500."),
+        ("/bars.csv", {"from_": 5, "to": 5}, "There is no time between from and to; from must be the earlier one."),
+        (
+            "/bars.parquet",
+            {"as_of": 10**15 - 1},
+            "as_of=999999999999999 is not a time; write milliseconds since 1970, such as 1764072000000.",
+        ),
+        ("/bar-history.json", {}, "Say which bar: start= its start in milliseconds since 1970."),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_refused_in_one_sentence(
+    ask: Ask, path: str, changes: dict[str, object], sentence: str
+) -> None:
+    answer = ask(path, **({"instrument": AAA, "frame": "1m"} | changes))
+    assert (answer.status_code, answer.text) == (400, sentence)
+
+
+def test_a_frame_that_is_not_offered_is_refused(ask: Ask, filled: Home) -> None:
+    db = open_for_writing(filled.bars_db)
+    db.conn.execute("DELETE FROM bars WHERE frame = '1s'")
+    db.conn.commit()
+    db.conn.close()
+    answer = ask("/bars.json", instrument=AAA, frame="90s")
+    assert (answer.status_code, answer.text) == (
+        400,
+        "There are no 90s bars of AAA/USD; choose one of 1m, 5m, 15m, 30m, 1h, 4h, 1d.",
+    )
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_without_a_store_it_says_how_to_start(home: Home, made: bool) -> None:
+    if made:
+        home.bars_db.touch()
+    answer = asking(home)("/bars.json", instrument=AAA, frame="1m")
+    assert (answer.status_code, "./barmill up" in answer.text) == (404, True)
+
+
+def test_whoever_may_not_see_prices_gets_none(ask: Ask, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(roles.GRANTS, Role.TRADER, frozenset({Permission.VIEW_OPERATIONS}))
+    for path in ("/bars.json", "/bars.csv", "/bars.parquet", "/bar-history.json"):
+        answer = ask(path, instrument=AAA, frame="1m", start=NOON_MS)
+        assert (answer.status_code, answer.text) == (
+            403,
+            "This is for people who may look at bars and charts; ask an admin.",
+        )
+        assert asking(home, Role.OPERATOR)(path, instrument=AAA, frame="1m", start=NOON_MS).status_code == 200
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_real_server_gives_bars_only_to_those_who_are_signed_in(
+    visit: Visit, served_home: Home, role: Role
+) -> None:
+    path = "/bars.json?instrument=AAA/USD&frame=1m"
+    assert visit(Accept="*/*", Sec_Fetch_Mode="cors").get(path).status_code == 401
+    answer = visit(signed_in(served_home, role), Accept="*/*").get(path)
+    assert (answer.status_code, answer.text[:21]) == (404, "There are no bars yet")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,217 @@
+"""The provider `kafka`: single JSON ticks that others publish."""
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from bar.sqlite_file import StoreMissingError
+from control.home import Home
+from control.kafka.settings import KafkaSettings
+from control.machine.ports import LOOPBACK, free_ports
+from control.waiting import wait_until
+from feed.ingest import feed
+from feed.intake import Intake
+from feed.provider import ProviderError
+from feed.providers import kafka_topic
+from feed.providers.kafka import KafkaProvider
+from feed.settings import FeedSettings, PricesTopic
+from feed.ticklog import Source, TickLog
+
+TIMEOUT_S = 30
+NOW_MS = time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A topic of this test alone, and what publishes on it."""
+
+    topic: PricesTopic
+    admin: AdminClient
+
+    def publish(self, *values: object, partition: int = 0, transactional: bool = False) -> None:
+        """Publish these values, as JSON unless they are bytes or None."""
+        kind = {"transactional.id": uuid4().hex} if transactional else {}
+        producer = Producer({**self.topic.client(), **kind, "log_level": 0})
+        if transactional:
+            producer.init_transactions(TIMEOUT_S)
+            producer.begin_transaction()
+        for value in values:
+            data = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
+            producer.produce(self.topic.topic, data, partition=partition)
+        if transactional:
+            producer.commit_transaction(TIMEOUT_S)
+        assert producer.flush(TIMEOUT_S) == 0
+
+
+@pytest.fixture
+def prices(kafka: KafkaSettings) -> Prices:
+    topic = PricesTopic(bootstrap=kafka.bootstrap, topic=kafka.topic("prices"))
+    admin = AdminClient({**topic.client(), "log_level": 0})
+    admin.create_topics([NewTopic(topic.topic, num_partitions=2)])[topic.topic].result(TIMEOUT_S)
+    return Prices(topic, admin)
+
+
+def tick(number: int, instrument: str = "A") -> dict[str, object]:
+    return {"time": NOW_MS + number, "instrument": instrument, "price": 1.0 + number}
+
+
+@contextmanager
+def taking(provider: KafkaProvider, log: TickLog) -> Iterator[None]:
+    """Let an intake run during the block."""
+    stop = threading.Event()
+    taken = threading.Thread(target=lambda: [*Intake(log, provider).run(stop)])
+    taken.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        taken.join()
+
+
+@pytest.fixture
+def log(home: Home) -> Iterator[TickLog]:
+    with TickLog.open(home.ticks_db, durable=False) as log:
+        yield log
+
+
+def seen(home: Home, condition: Callable[[Source], bool]) -> bool:
+    """Wait until a reader of the log sees its source like this."""
+
+    def look() -> bool:
+        with suppress(StoreMissingError, sqlite3.OperationalError), TickLog.read_only(home.ticks_db) as reader:
+            return any(condition(source) for source in reader.sources())
+        return False
+
+    return wait_until(look, TIMEOUT_S)
+
+
+def prices_in(home: Home) -> list[float]:
+    with TickLog.read_only(home.ticks_db) as reader:
+        return [price for _, block in reader.blocks() for price in block["price_open"]]
+
+
+def test_every_message_becomes_a_tick_or_a_reject_that_says_where_it_was(
+    home: Home, log: TickLog, prices: Prices
+) -> None:
+    named = {"ts": NOW_MS, "instrument": "Ä", "price": 3.5, "volume": 4, "id": 9}
+    spread = b'{"time": %d,\n "instrument": "A",\n "price": 7}' % NOW_MS
+    prices.publish(tick(1), named, None, b"{broken", {**tick(2), "price": -1}, spread)
+    with taking(KafkaProvider(prices.topic, {"ts": "time"}), log):
+        assert seen(home, lambda source: source.read == 5)
+    [(_, block)] = [*log.blocks()]
+    assert block.select("instrument", "price_open", "volume", "id", "line").rows() == [
+        ("A", 2.0, None, None, 0),
+        ("Ä", 3.5, 4.0, 9, 1),
+        ("A", 7.0, None, None, 5),
+    ]
+    rejects = log.rejects().sort("line")
+    assert rejects.select("line", "reason").rows() == [(3, "broken_line"), (4, "price_not_positive")]
+    assert rejects["source"].unique().to_list() == [prices.topic.topic]
+
+
+def test_an_intake_that_was_stopped_goes_on_where_the_log_ends(home: Home, log: TickLog, prices: Prices) -> None:
+    provider = KafkaProvider(prices.topic, {})
+    for start in (0, 10, 20):
+        prices.publish(*(tick(n) for n in range(start, start + 10, 2)), transactional=True)
+        prices.publish(*(tick(n) for n in range(start + 1, start + 10, 2)), partition=1)
+        with taking(provider, log):
+            assert seen(home, lambda source, all_of_it=start + 10: source.accepted == all_of_it)  # type: ignore[misc]
+    assert sorted(prices_in(home)) == [1.0 + n for n in range(30)]
+
+
+def test_all_that_was_published_is_complete_up_to_now_once_it_is_read(home: Home, log: TickLog, prices: Prices) -> None:
+    with taking(KafkaProvider(prices.topic, {}), log):
+        assert seen(home, lambda source: source.complete_to_ms is not None)  # an empty topic is complete
+        prices.publish(tick(1), transactional=True)  # ends with a mark that is no message
+        published_ms = time.time_ns() // 1_000_000
+        assert seen(home, lambda source: source.accepted == 1 and (source.complete_to_ms or 0) > published_ms)
+
+
+def test_a_topic_of_old_prices_is_never_complete_up_to_now(home: Home, log: TickLog, prices: Prices) -> None:
+    prices.publish(tick(1))
+    provider = KafkaProvider(prices.topic.model_copy(update={"live": False}), {})
+    with taking(provider, log):
+        assert seen(home, lambda source: source.accepted == 1)
+    assert log.sources()[0].complete_to_ms is None
+
+
+def test_partitions_that_are_added_are_read_from_their_start(
+    home: Home, log: TickLog, prices: Prices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_topic, "_LOOK_FOR_PARTITIONS_EVERY_MS", 500)
+    prices.publish(tick(1))
+    with taking(KafkaProvider(prices.topic, {}), log):
+        assert seen(home, lambda source: source.accepted == 1)
+        prices.admin.create_partitions([NewPartitions(prices.topic.topic, 3)])[prices.topic.topic].result(TIMEOUT_S)
+        assert wait_until(lambda: len(prices.admin.list_topics().topics[prices.topic.topic].partitions) == 3, TIMEOUT_S)
+        prices.publish(tick(2), partition=2)
+        assert seen(home, lambda source: source.accepted == 2)
+
+
+def test_what_the_topic_no_longer_has_is_said_and_the_rest_is_read(
+    home: Home, log: TickLog, prices: Prices, caplog: pytest.LogCaptureFixture
+) -> None:
+    prices.publish(tick(1))
+    provider = KafkaProvider(prices.topic, {})
+    with taking(provider, log):
+        assert seen(home, lambda source: source.accepted == 1)
+    prices.publish(tick(2), tick(3), tick(4))
+    place = TopicPartition(prices.topic.topic, 0, 3)
+    prices.admin.delete_records([place])[place].result(TIMEOUT_S)
+    with caplog.at_level(logging.WARNING), taking(provider, log):
+        assert seen(home, lambda source: source.accepted == 2)
+    assert prices_in(home) == [2.0, 5.0]
+    assert "Ticks may be missing: partition 0 has no offset 1; on from its oldest." in caplog.text
+
+
+def test_another_topic_is_read_from_its_start(home: Home, log: TickLog, prices: Prices, kafka: KafkaSettings) -> None:
+    prices.publish(tick(1), tick(2))
+    with taking(KafkaProvider(prices.topic, {}), log):
+        assert seen(home, lambda source: source.accepted == 2)
+    other = Prices(prices.topic.model_copy(update={"topic": kafka.topic("other")}), prices.admin)
+    prices.admin.create_topics([NewTopic(other.topic.topic, num_partitions=1)])[other.topic.topic].result(TIMEOUT_S)
+    other.publish(tick(7))
+    with taking(KafkaProvider(other.topic, {}), log):
+        assert seen(home, lambda source: source.accepted == 3)
+
+
+def test_the_feed_of_a_home_reads_the_topic_its_settings_name(home: Home, prices: Prices) -> None:
+    settings = FeedSettings.model_validate({"provider": "kafka", "kafka": prices.topic.model_dump()})
+    prices.publish(tick(1))
+    stop = threading.Event()
+    running = threading.Thread(target=feed, args=(settings, home, stop))
+    running.start()
+    try:
+        assert seen(home, lambda source: (source.name, source.accepted, source.live) == ("kafka", 1, True))
+    finally:
+        stop.set()
+        running.join()
+
+
+def test_a_topic_that_is_not_there_is_a_sentence(prices: Prices) -> None:
+    provider = KafkaProvider(prices.topic.model_copy(update={"topic": "no-such-topic"}), {})
+    with pytest.raises(ProviderError, match="have no topic no-such-topic; make it, or name another one"):
+        next(provider.batches(None, threading.Event()))
+
+
+def test_brokers_that_are_away_are_a_sentence() -> None:
+    (port,) = free_ports(1)
+    provider = KafkaProvider(PricesTopic(bootstrap=f"{LOOPBACK}:{port}", topic="prices"), {})
+    with pytest.raises(ProviderError, match=f"The brokers at {LOOPBACK}:{port} do not answer."):
+        next(provider.batches(None, threading.Event()))
+
+
+def test_the_provider_needs_a_topic() -> None:
+    with pytest.raises(ValueError, match="the provider kafka needs"):
+        FeedSettings.model_validate({"provider": "kafka"})

@@ -1,0 +1,177 @@
+"""The shipper: from the tick log to Kafka, through crashes of either side."""
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from bar.sharding import shard_of
+from control.home import Home
+from control.kafka.settings import KafkaSettings
+from control.machine.ports import LOOPBACK, free_ports
+from control.waiting import wait_until
+from feed.kafka.standing import kafka_problem
+from tests.kafka.shipping import (
+    INSTRUMENTS,
+    GrowingLog,
+    growing_log,
+    messages_by_partition,
+    shipped_ticks,
+    shipper_process,
+)
+from tests.kafka_broker import running_broker, write_settings
+
+
+def assert_all_is_in_kafka_once_and_in_order(growing: GrowingLog, settings: KafkaSettings) -> None:
+    """Hold what a read_committed consumer sees of each partition against the log."""
+    log = growing.sequenced()
+    by_partition = messages_by_partition(settings)
+    assert set(by_partition) == set(range(settings.partitions))
+    for partition, messages in by_partition.items():
+        mine = log.filter(pl.col("instrument").is_in([one for one in INSTRUMENTS if shard_of(one, 8) == partition]))
+        shipped = shipped_ticks(messages)
+        assert_frame_equal(shipped.select(mine.columns), mine)
+        told = [message.next_sequence for message in messages]
+        assert told == sorted(told)
+        assert messages[-1].next_sequence == messages[-1].end_sequence == log.height + 1
+
+
+def test_ticks_reach_the_partition_of_their_shard_in_the_order_of_the_log(home: Home, kafka: KafkaSettings) -> None:
+    write_settings(home.root, kafka)
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        growing.append()
+        shipper.start()
+        for _ in range(20):
+            growing.append()
+        shipper.wait_until_shipped(growing.log.end_sequence())
+        wait_for_words_to_all(kafka, growing)
+        assert_all_is_in_kafka_once_and_in_order(growing, kafka)
+        assert kafka_problem(home) == ""
+
+
+def test_a_quiet_partition_hears_every_second_how_complete_the_sources_are(home: Home, kafka: KafkaSettings) -> None:
+    write_settings(home.root, kafka)
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        growing.append(1)
+        shipper.start()
+        shipper.wait_until_shipped(2)
+        heard = len(messages_by_partition(kafka)[0])
+        assert wait_until(lambda: len(messages_by_partition(kafka)[0]) >= heard + 3, 10)
+        growing.log.end_source("one")
+        assert wait_until(
+            lambda: all(messages[-1].sources[0].ended for messages in messages_by_partition(kafka).values()), 10
+        )
+
+
+def test_a_shipper_killed_at_any_moment_loses_and_doubles_nothing(home: Home, kafka: KafkaSettings) -> None:
+    write_settings(home.root, kafka)
+    chance, done = random.Random(5), threading.Event()
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        writer = writing(growing, done)
+        try:
+            for _ in range(8):
+                shipper.start()
+                time.sleep(chance.uniform(1.0, 3.0))  # some die while they start, most in the middle of a batch
+                shipper.kill()
+            shipper.start()
+        finally:
+            done.set()
+            writer.join()
+        shipper.wait_until_shipped(growing.log.end_sequence())
+        wait_for_words_to_all(kafka, growing)
+        assert_all_is_in_kafka_once_and_in_order(growing, kafka)
+
+
+def test_a_broker_that_is_killed_and_comes_back_has_everything(home: Home, tmp_path: Path) -> None:
+    done = threading.Event()
+    with running_broker(tmp_path / "kafka") as broker, growing_log(home) as growing, shipper_process(home) as shipper:
+        kafka = broker.settings()
+        write_settings(home.root, kafka)
+        shipper.start()
+        writer = writing(growing, done)
+        try:
+            shipper.wait_until_shipped(200)
+            for _ in range(2):
+                broker.kill()
+                sentence = shipper.wait_for_problem("Kafka does not answer")
+                assert sentence.endswith(" ticks wait in the local log.")
+                end = growing.log.end_sequence()
+                assert wait_until(lambda end=end: growing.log.end_sequence() > end + 500, 30)  # type: ignore[misc]
+                broker.start()
+                shipper.wait_until_shipped(growing.log.end_sequence())
+        finally:
+            done.set()
+            writer.join()
+        assert kafka_problem(home) == ""
+        shipper.wait_until_shipped(growing.log.end_sequence())
+        wait_for_words_to_all(kafka, growing)
+        assert_all_is_in_kafka_once_and_in_order(growing, kafka)
+
+
+def test_a_broker_that_is_away_at_the_start_gets_everything_when_it_comes(home: Home, tmp_path: Path) -> None:
+    port, controller_port = free_ports(2)
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        growing.append()
+        write_settings(home.root, KafkaSettings(bootstrap=f"{LOOPBACK}:{port}"))
+        shipper.start()
+        assert shipper.wait_for_problem("Kafka") == "Kafka does not answer; new ticks wait in the local log."
+        with running_broker(tmp_path / "kafka", ports=(port, controller_port)) as broker:
+            shipper.wait_until_shipped(growing.log.end_sequence())
+            wait_for_words_to_all(broker.settings(), growing)
+            assert_all_is_in_kafka_once_and_in_order(growing, broker.settings())
+
+
+def test_topics_that_hold_another_log_are_left_alone(home: Home, kafka: KafkaSettings, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other").create()
+    for one in (home, other):
+        write_settings(one.root, kafka)
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        growing.append()
+        shipper.start()
+        shipper.wait_until_shipped(growing.log.end_sequence())
+    with growing_log(other) as growing, shipper_process(other) as shipper:
+        growing.append()
+        shipper.start()
+        assert "set another prefix in kafka.json" in shipper.wait_for_problem("another tick log")
+
+
+@pytest.mark.parametrize("rows", [45_000])
+def test_a_large_batch_goes_in_several_messages_of_which_the_last_tells_its_end(
+    home: Home, kafka: KafkaSettings, rows: int
+) -> None:
+    write_settings(home.root, kafka.model_copy(update={"partitions": 1}))
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        growing.append(rows)
+        shipper.start()
+        shipper.wait_until_shipped(rows + 1)
+        messages = [one for one in messages_by_partition(kafka)[0] if one.ticks.height]
+        assert [one.ticks.height for one in messages] == [20_000, 20_000, 5_000]
+        assert [one.next_sequence for one in messages] == [20_001, 40_001, 45_001]
+        assert [one.caught_up for one in messages] == [False, False, True]
+
+
+def writing(growing: GrowingLog, done: threading.Event) -> threading.Thread:
+    """Append a batch every 20 ms until done."""
+
+    def write() -> None:
+        while not done.wait(0.02):
+            growing.append()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return thread
+
+
+def wait_for_words_to_all(settings: KafkaSettings, growing: GrowingLog) -> None:
+    """Wait until every partition has heard where the log ends."""
+    end = growing.log.end_sequence()
+
+    def heard() -> bool:
+        last = [messages[-1].next_sequence for messages in messages_by_partition(settings).values()]
+        return len(last) == settings.partitions and min(last) == end
+
+    assert wait_until(heard, 30, every_s=0.5)

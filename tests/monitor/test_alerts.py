@@ -1,0 +1,170 @@
+"""Alerts, rules and the webhook's address in the control database: who may change what, and what stays on record."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from pydantic import ValidationError
+from sqlite_utils import Database
+
+from control.audit import Record, Search, search
+from control.errors import NotAllowedError
+from control.home import Home
+from control.monitor.alerts import (
+    NoSuchAlertError,
+    acknowledge,
+    note_changes,
+    open_alert_db,
+    open_alerts,
+    past_alerts,
+    standings,
+)
+from control.monitor.delivery import last_deliveries, put_up_test
+from control.monitor.judge import Finding
+from control.monitor.rules import DEFAULTS, Rule, Severity, Trouble, rules, set_rules
+from control.monitor.standing import Standing
+from control.monitor.webhook import WebhookError, set_webhook, webhook_host, webhook_url
+from control.people.roles import Actor, Role
+from tests.monitor.readings import NOW_MS
+
+ADA, OTTO, TESS = map(Actor.of_account, ("ada", "otto", "tess"))
+NO_DATA = Finding(Trouble.NO_DATA, "source:market", True, "No new ticks.")
+DISK_LOW = Finding(Trouble.REJECTS, "source:market", True, "Many rejects.")
+URL = "https://hooks.example.com:8443/services/T0K3N?key=T0K3N"
+
+
+@pytest.fixture
+def db(home: Home) -> Iterator[Database]:
+    opened = open_alert_db(home)
+    for name, role in (("ada", Role.ADMIN), ("otto", Role.OPERATOR), ("tess", Role.TRADER)):
+        opened.table("accounts").insert({"name": name, "role": role.value, "disabled": 0, "created_ms": 1})
+    yield opened
+    opened.conn.close()
+
+
+def note(db: Database, *raised: Finding, cleared: tuple[Finding, ...] = (), at_ms: int = NOW_MS) -> None:
+    keys = [(one.trouble, one.subject) for one in cleared]
+    note_changes(db, at_ms, DEFAULTS, raised, keys, deliver=False)
+
+
+def record(db: Database) -> Record:
+    return search(db, Search(), limit=1)[0]
+
+
+def test_a_home_that_nobody_watches_has_no_alerts(home: Home) -> None:
+    assert (open_alerts(home), past_alerts(home, 9), last_deliveries(home, 9)) == ([], [], [])
+    home.control_db.touch()
+    assert (open_alerts(home), past_alerts(home, 9), last_deliveries(home, 9)) == ([], [], [])
+
+
+def test_alerts_are_open_until_they_are_cleared(home: Home, db: Database) -> None:
+    note(db, DISK_LOW)
+    note(db, NO_DATA, at_ms=NOW_MS + 1)
+    found = open_alerts(home)
+    assert [(one.trouble, one.severity) for one in found] == [("no_data", "critical"), ("rejects", "warning")]
+    assert found[0].sentence == "No new ticks."
+    assert standings(db) == {(one.trouble, one.subject): Standing(open=True) for one in (NO_DATA, DISK_LOW)}
+    note(db, cleared=(NO_DATA,), at_ms=NOW_MS + 60_000)
+    assert [one.trouble for one in open_alerts(home)] == ["rejects"]
+    (past,) = past_alerts(home, 9)
+    assert (past.trouble, past.raised_ms, past.cleared_ms) == ("no_data", NOW_MS + 1, NOW_MS + 60_000)
+
+
+def test_what_is_long_over_is_forgotten(home: Home, db: Database) -> None:
+    note(db, NO_DATA, DISK_LOW)
+    note(db, cleared=(NO_DATA,))
+    note(db, at_ms=NOW_MS + 91 * 86_400_000)
+    assert past_alerts(home, 9) == []
+    assert [one.trouble for one in open_alerts(home)] == ["rejects"]
+
+
+def test_operators_acknowledge_and_who_was_first_stays(home: Home, db: Database) -> None:
+    note(db, NO_DATA)
+    (alert,) = open_alerts(home)
+    acknowledge(db, OTTO, alert.id, NOW_MS + 5)
+    acknowledge(db, ADA, alert.id, NOW_MS + 9)
+    (alert,) = open_alerts(home)
+    assert (alert.acknowledged_by, alert.acknowledged_ms) == ("otto", NOW_MS + 5)
+    assert (record(db).action, record(db).actor, record(db).subject) == ("alert.acknowledge", "ada", str(alert.id))
+    with pytest.raises(NotAllowedError, match="As trader, tess may not acknowledge alerts"):
+        acknowledge(db, TESS, alert.id, NOW_MS)
+    note(db, cleared=(NO_DATA,))
+    with pytest.raises(NoSuchAlertError, match="cleared meanwhile"):
+        acknowledge(db, OTTO, alert.id, NOW_MS)
+
+
+def test_rules_are_the_defaults_until_somebody_who_may_changes_one(db: Database) -> None:
+    assert rules(db) == DEFAULTS
+    changed = Rule(threshold=90, severity=Severity.WARNING, enabled=False)
+    for actor in (OTTO, TESS):
+        with pytest.raises(NotAllowedError, match="may not change alerts"):
+            set_rules(db, actor, {Trouble.NO_DATA: changed})
+    assert rules(db) == DEFAULTS
+    set_rules(db, ADA, {**DEFAULTS, Trouble.NO_DATA: changed})
+    assert rules(db) == {**DEFAULTS, Trouble.NO_DATA: changed}
+    kept = search(db, Search(action="alert.rule", stage="executed"))
+    assert [(one.actor, one.subject) for one in kept] == [("ada", "no_data")]
+    assert json.loads(str(kept[0].before)) == {"enabled": True, "severity": "critical", "threshold": 30}
+    assert json.loads(str(kept[0].after)) == {"enabled": False, "severity": "warning", "threshold": 90}
+
+
+@pytest.mark.parametrize("threshold", [0, -1, float("nan"), float("inf"), "many"])
+def test_a_rule_that_makes_no_sense_is_refused(threshold: object) -> None:
+    with pytest.raises(ValidationError):
+        Rule.model_validate({"threshold": threshold})
+
+
+def test_a_rule_of_another_version_is_passed_over(db: Database) -> None:
+    db.table("alert_rules").insert({"trouble": "moon_phase", "rule": "{}"})
+    assert rules(db) == DEFAULTS
+
+
+def test_the_webhooks_address_is_kept_private_and_only_its_host_is_shown(home: Home, db: Database) -> None:
+    assert (webhook_url(home), webhook_host(home)) == (None, None)
+    set_webhook(home, db, ADA, URL)
+    assert (webhook_url(home), webhook_host(home)) == (URL, "hooks.example.com:8443")
+    (kept,) = [path for path in home.keys.iterdir() if path.is_file()]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert record(db).after == '{"host": "hooks.example.com:8443"}'
+    db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"T0K3N" not in home.control_db.read_bytes()
+
+
+def test_only_admins_say_where_alerts_go(home: Home, db: Database) -> None:
+    with pytest.raises(NotAllowedError):
+        set_webhook(home, db, OTTO, URL)
+    assert webhook_url(home) is None
+    with pytest.raises(NotAllowedError):
+        put_up_test(db, OTTO, NOW_MS)
+    assert last_deliveries(home, 9) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "T0K3N",
+        "ftp://a/T0K3N",
+        "http://",
+        "https://a b/T0K3N",
+        "http://a:x/T0K3N",
+        "https://a/\nT0K3N",
+        "http://[T0K3N",
+    ],
+)
+def test_what_is_no_address_is_refused_without_repeating_it(home: Home, db: Database, url: str) -> None:
+    set_webhook(home, db, ADA, URL)
+    with pytest.raises(WebhookError) as refused:
+        set_webhook(home, db, ADA, url)
+    assert "T0K3N" not in str(refused.value)
+    assert webhook_url(home) == URL
+    assert "T0K3N" not in str(record(db))
+
+
+def test_without_an_address_nothing_waits_any_more(home: Home, db: Database) -> None:
+    set_webhook(home, db, ADA, URL)
+    put_up_test(db, ADA, NOW_MS)
+    set_webhook(home, db, ADA, f"{URL}&new=1")
+    assert [one.event for one in last_deliveries(home, 9)] == ["test"]
+    set_webhook(home, db, ADA, None)
+    assert (webhook_url(home), last_deliveries(home, 9)) == (None, [])

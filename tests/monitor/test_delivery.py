@@ -1,0 +1,240 @@
+"""Alerts on their way to a real HTTP server that fails first, hangs, or outlives the controller."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from sqlite_utils import Database
+
+from control.flink.rest import FlinkRest
+from control.home import REPO_ROOT, Home
+from control.machine.ports import LOOPBACK, free_ports
+from control.monitor.alerts import note_changes, open_alert_db, open_alerts
+from control.monitor.delivery import (
+    FIRST_DELAY_MS,
+    GIVE_UP_AFTER_MS,
+    LONGEST_DELAY_MS,
+    Courier,
+    Delivery,
+    last_deliveries,
+    put_up_test,
+)
+from control.monitor.judge import Finding
+from control.monitor.rules import DEFAULTS, Rule, Trouble, set_rules
+from control.monitor.watch import watching
+from control.monitor.webhook import set_webhook
+from control.people.roles import Actor
+from control.waiting import wait_until
+from feed.ticklog import TickLog
+from tests.monitor.readings import NOW_MS
+from tests.monitor.receiver import TOKEN, Receiver, receiving
+
+TIMEOUT_S = 30
+ADMIN = Actor("admin")
+NO_DATA = Finding(Trouble.NO_DATA, "source:market", True, "No new ticks.")
+
+
+@dataclass
+class Clock:
+    """A clock that only a test moves."""
+
+    now_ms: int = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+@pytest.fixture
+def db(home: Home, receiver: Receiver) -> Iterator[Database]:
+    opened = open_alert_db(home)
+    set_webhook(home, opened, ADMIN, receiver.url)
+    yield opened
+    opened.conn.close()
+
+
+@pytest.fixture
+def courier(home: Home, db: Database, clock: Clock) -> Courier:
+    return Courier(home, db, clock)
+
+
+def raise_alert(db: Database, *findings: Finding, at_ms: int = NOW_MS) -> None:
+    note_changes(db, at_ms, DEFAULTS, findings or (NO_DATA,), [], deliver=True)
+
+
+def clear_alert(db: Database, at_ms: int = NOW_MS) -> None:
+    note_changes(db, at_ms, DEFAULTS, [], [(NO_DATA.trouble, NO_DATA.subject)], deliver=True)
+
+
+def newest(home: Home) -> Delivery:
+    return last_deliveries(home, 1)[0]
+
+
+def test_what_is_raised_and_cleared_arrives_as_json(
+    db: Database, courier: Courier, receiver: Receiver, clock: Clock
+) -> None:
+    raise_alert(db)
+    courier.step()
+    clock.now_ms += 60_000
+    clear_alert(db, clock.now_ms)
+    courier.step()
+    first, second = receiver.bodies
+    alert = {
+        "id": 1,
+        "trouble": "no_data",
+        "subject": "source:market",
+        "severity": "critical",
+        "sentence": "No new ticks.",
+        "raised_ms": NOW_MS,
+        "cleared_ms": None,
+    }
+    text = "Barmill, critical: No new ticks."
+    assert first == {"id": first["id"], "event": "raised", "from": "barmill", "text": text, "alert": alert}
+    assert (second["event"], second["text"]) == ("cleared", "Barmill, over: No new ticks.")
+    assert second["alert"] == alert | {"cleared_ms": NOW_MS + 60_000}
+    assert receiver.headers == receiver.ids
+    courier.step()
+    assert len(receiver.bodies) == 2
+
+
+def test_it_fails_first_waits_longer_and_longer_and_arrives_after_a_restart(
+    home: Home, db: Database, courier: Courier, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.answers = [500, 302, 404]
+    raise_alert(db)
+    courier.step()
+    courier.step()  # it is not time yet
+    assert len(receiver.bodies) == 1
+    assert (newest(home).attempts, newest(home).problem) == (1, "it answered with HTTP 500")
+    clock.now_ms += FIRST_DELAY_MS
+    courier.step()
+    assert newest(home).problem == "it answered with HTTP 302"  # and nobody went there
+
+    again = open_alert_db(home)  # the controller was restarted
+    courier = Courier(home, again, clock)
+    clock.now_ms += FIRST_DELAY_MS
+    courier.step()  # it is still not time
+    assert len(receiver.bodies) == 2
+    clock.now_ms += FIRST_DELAY_MS
+    courier.step()
+    clock.now_ms += LONGEST_DELAY_MS
+    courier.step()
+    assert (newest(home).attempts, newest(home).problem, newest(home).delivered_ms) == (4, None, clock.now_ms)
+    assert len(set(receiver.ids)) == 1
+    assert len(receiver.bodies) == 4
+    again.conn.close()
+
+
+def test_a_controller_killed_in_the_middle_of_a_post_tries_again_under_the_same_id(
+    home: Home, db: Database, courier: Courier, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.answers = [0]
+    raise_alert(db)
+    program = (
+        "import sys; from pathlib import Path; from control.home import Home;"
+        "from control.monitor.alerts import open_alert_db; from control.monitor.delivery import Courier;"
+        f"home = Home(Path(sys.argv[1])); Courier(home, open_alert_db(home), lambda: {NOW_MS}).step()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(home.root)], cwd=REPO_ROOT) as killed:
+        assert wait_until(lambda: len(receiver.bodies) == 1, TIMEOUT_S)
+        killed.kill()
+    assert (newest(home).attempts, newest(home).delivered_ms) == (1, None)
+    courier.step()  # not at once: whatever killed it may do so again
+    assert len(receiver.bodies) == 1
+    clock.now_ms += FIRST_DELAY_MS
+    courier.step()
+    assert newest(home).delivered_ms is not None
+    assert len(receiver.ids) == 2
+    assert len(set(receiver.ids)) == 1
+
+
+def test_what_was_raised_arrives_before_it_is_cleared_and_others_need_not_wait(
+    db: Database, courier: Courier, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.answers = [500]
+    raise_alert(db)
+    courier.step()
+    clear_alert(db)
+    raise_alert(db, Finding(Trouble.DISK_LOW, "disk", True, "The disk is full."))
+    courier.step()
+    clock.now_ms += FIRST_DELAY_MS
+    courier.step()
+    courier.step()
+    told = [(body["event"], body["alert"]["trouble"]) for body in receiver.bodies]
+    assert told == [("raised", "no_data"), ("raised", "disk_low"), ("raised", "no_data"), ("cleared", "no_data")]
+
+
+def test_after_a_day_nobody_tries_any_more(
+    home: Home, db: Database, courier: Courier, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.answers = [503] * 1_000
+    raise_alert(db)
+    while clock.now_ms < NOW_MS + 2 * GIVE_UP_AFTER_MS:
+        courier.step()
+        clock.now_ms += LONGEST_DELAY_MS
+    assert len(receiver.bodies) == GIVE_UP_AFTER_MS // LONGEST_DELAY_MS
+    assert newest(home).delivered_ms is None
+
+
+def test_without_a_webhook_nothing_waits_and_nothing_is_sent(home: Home, db: Database, courier: Courier) -> None:
+    set_webhook(home, db, ADMIN, None)
+    courier.step()
+    note_changes(db, NOW_MS, DEFAULTS, [NO_DATA], [], deliver=False)
+    assert len(open_alerts(home)) == 1
+    assert last_deliveries(home, 9) == []
+
+
+def test_an_admin_can_send_a_test(home: Home, db: Database, courier: Courier, receiver: Receiver) -> None:
+    put_up_test(db, ADMIN, NOW_MS)
+    courier.step()
+    assert receiver.events == ["test"]
+    assert newest(home).delivered_ms == NOW_MS
+
+
+def test_nothing_that_goes_wrong_gives_the_token_away(
+    home: Home, db: Database, courier: Courier, receiver: Receiver, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    receiver.answers = [500]
+    raise_alert(db)
+    [closed] = free_ports(1)
+    addresses = [receiver.url, f"http://{LOOPBACK}:{closed}/{TOKEN}", f"https://{LOOPBACK}:{receiver.port}/{TOKEN}"]
+    problems = []
+    for url in addresses:
+        set_webhook(home, db, ADMIN, url)
+        courier.step()
+        problems.append(newest(home).problem)
+        clock.now_ms += LONGEST_DELAY_MS
+    assert problems == ["it answered with HTTP 500", "it cannot be reached", "its certificate is not trusted"]
+    assert f"The webhook at {LOOPBACK}:{closed} has not taken an alert: it cannot be reached." in caplog.text
+    assert TOKEN not in caplog.text
+    assert not any(TOKEN in line for line in db.conn.iterdump())
+
+
+def test_the_watch_raises_an_alert_once_and_the_webhook_hears_of_it(
+    home: Home, db: Database, receiver: Receiver
+) -> None:
+    with TickLog.open(home.ticks_db) as log:
+        log.start_source("market", live=True)
+    set_rules(db, ADMIN, {Trouble.NO_DATA: Rule(threshold=0.1)})
+    [port] = free_ports(1)
+    for _ in range(2):  # the second time as after a restart of the controller
+        flink = FlinkRest(port, home.run / "submit.lock")
+        with watching(home, flink, watch_every_s=0.05, deliver_every_s=0.05):
+            assert wait_until(lambda: bool(receiver.bodies), TIMEOUT_S)
+            assert not wait_until(lambda: len(receiver.bodies) > 1, 0.5)
+        flink.close()
+    assert receiver.bodies[0]["text"].startswith("Barmill, warning: No new ticks from market for 0.1 s")
+    assert [one.trouble for one in open_alerts(home)] == ["no_data"]

@@ -1,0 +1,81 @@
+"""Small real stores for pages to read: a tick log, and the bars that its ticks make."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from bar.frames import Frame, parse_frame
+from bar.recompute import bars as recomputed
+from bar.store import BarStore, Progress
+from control.home import Home
+from feed.tick import REJECT_SCHEMA, TICK_SCHEMA
+from feed.ticklog import TickLog
+
+FRAMES = tuple(map(parse_frame, ("1s", "1m", "1h")))
+NS_PER_MS = 1_000_000
+
+Trade = tuple[int, str, float, float | None]  # ms, instrument, price, volume
+
+
+class Stores:
+    """The writing side of a home: ticks in, bars out at once."""
+
+    def __init__(self, home: Home, source: str = "market", *, live: bool = True) -> None:
+        self._log = TickLog.open(home.ticks_db, durable=False)
+        self._bars = BarStore.open(home.bars_db, durable=False)
+        self._source = source
+        self._ticks = pl.DataFrame(schema={**TICK_SCHEMA, "sequence": pl.Int64()})
+        self._log.start_source(source, live=live)
+
+    def write(self, trades: Sequence[Trade], *, closed_to_ms: int) -> None:
+        """Log these trades, and publish the bars they change: closed where they end by `closed_to_ms`, else forming."""
+        first = self._log.end_sequence()
+        ticks = pl.DataFrame(
+            {
+                "time_ns": [ms * NS_PER_MS for ms, *_ in trades],
+                "instrument": [name for _, name, *_ in trades],
+                "price_open": [price for _, _, price, _ in trades],
+                "price_close": [price for _, _, price, _ in trades],
+                "volume": [volume for *_, volume in trades],
+                "id": None,
+                "line": None,
+            },
+            schema=TICK_SCHEMA,
+        )
+        none_refused = pl.DataFrame(schema=REJECT_SCHEMA)
+        end = self._log.append(
+            self._source, ticks, none_refused, read=ticks.height, cursor="", complete_to_ms=closed_to_ms
+        )
+        numbered = ticks.with_columns(sequence=pl.int_range(first, end, dtype=pl.Int64))
+        self._ticks = pl.concat([self._ticks, numbered])
+        changed = (
+            [self._changed(frame, min(ticks["time_ns"]), closed_to_ms) for frame in FRAMES] if ticks.height else []
+        )
+        newest_ms = max(self._ticks["time_ns"] // NS_PER_MS, default=None)
+        done = Progress(
+            job="bars",
+            shard=0,
+            frames=",".join(frame.text for frame in FRAMES),
+            lateness_ms=300_000,
+            shards=1,
+            next_sequence=end,
+            read=end - 1,
+            late=0,
+            forming=0,
+            held=0,
+            newest_tick_ms=newest_ms,
+            final=False,
+            updated_ms=closed_to_ms,
+        )
+        self._bars.publish(done, pl.concat(changed) if changed else None)
+
+    def close(self) -> None:
+        """Give the files back."""
+        self._log.close()
+        self._bars.close()
+
+    def _changed(self, frame: Frame, oldest_ns: int, closed_to_ms: int) -> pl.DataFrame:
+        length_ns = frame.length_ms * NS_PER_MS
+        from_ns = oldest_ns // length_ns * length_ns
+        closed = pl.when(pl.col("end_ms") <= closed_to_ms).then(pl.lit("closed")).otherwise(pl.lit("forming"))
+        return recomputed(self._ticks.filter(pl.col("time_ns") >= from_ns), frame).with_columns(state=closed)

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+from bar.frames import parse_frame
+from control.jobs.views import JobView
+from control.machine.processes import ProcessStatus
+from control.machine.system_status import SystemStatus
+from pages.parts.facts import facts
+from pages.parts.quote import quote
+from tests.pages.bars import NO_BARS, THREE_BARS
+from tests.pages.flows import NOW_MS, flow, progress
+
+
+def status(*, job: str, ingest: str) -> SystemStatus:
+    processes = [
+        ProcessStatus("ingest", ingest, 12 if ingest == "RUNNING" else None, 60, 150_000_000),
+        ProcessStatus("app", "RUNNING", 13, 60, 250_000_000),
+    ]
+    jobs = [JobView("bars", "running", job, f"The job is {job.lower()}.", 1, "1s", 1, None, NOW_MS)]
+    return SystemStatus(Path("/home"), None, processes, jobs, 0.0, None, "", "")
+
+
+def test_facts_when_all_is_well() -> None:
+    readings = [flow(read_ms=NOW_MS - 1_000, end_sequence=881), flow()]
+    assert facts(readings, {"too_late": 2, "duplicate": 3}, status(job="RUNNING", ingest="RUNNING")) == [
+        {"label": "Feed", "value": "market", "note": "live", "tone": "good"},
+        {"label": "Ticks per second", "value": "120", "line": [120.0]},
+        {"label": "Jobs", "value": "1 of 1 running", "note": "1,000 ticks read", "tone": "good"},
+        {"label": "Newest tick", "value": "0.4 s ago"},
+        {"label": "Ticks refused", "value": "5", "note": "3 duplicate, 2 too late"},
+        {"label": "Processes", "value": "2 of 2", "note": "0.4 GB of memory", "tone": "good"},
+    ]
+
+
+def test_facts_name_what_is_down() -> None:
+    found = facts([flow()], {}, status(job="RESTARTING", ingest="BACKOFF"))
+    assert found[1] == {"label": "Ticks per second", "value": "–", "line": []}
+    assert found[2] == {
+        "label": "Jobs",
+        "value": "0 of 1 running",
+        "note": "bars: The job is restarting.",
+        "tone": "busy",
+    }
+    assert found[5] == {"label": "Processes", "value": "1 of 2", "note": "down: ingest", "tone": "bad"}
+
+
+def test_without_a_controller_the_job_is_judged_by_what_it_writes() -> None:
+    assert facts([flow()], {}, None)[2]["value"] == "Writing"
+    assert facts([flow(job=progress(silent_ms=9_000))], {}, None)[2]["value"] == "Silent"
+
+
+def test_the_quote_above_a_chart() -> None:
+    frame = parse_frame("1m")
+    assert quote(THREE_BARS[:2], frame) == {
+        "price": "10.250",
+        "change": "▼ −2.38 %",
+        "direction": "down",
+        "over": "over 2 bars",
+        "bar": "bar 12:02 UTC revised 2×",
+    }
+    assert quote(NO_BARS, frame) == {}

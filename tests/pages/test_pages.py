@@ -1,0 +1,157 @@
+import json
+import time
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from control.home import REPO_ROOT, Home
+from tests.pages.stores import Stores
+
+TIMEOUT_S = 30
+
+
+@pytest.fixture(autouse=True)
+def _use_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BARMILL_HOME", str(home.root))
+
+
+def fill(home: Home, *, source: str = "market", now_ms: int | None = None) -> int:
+    """Write two instruments' bars of the last seconds and return the time taken for now."""
+    now_ms = now_ms or time.time_ns() // 1_000_000
+    stores = Stores(home, source)
+    trades = [(now_ms - 4_000 + 100 * i, "AAA/USD", 10 + i / 4, 2.0) for i in range(40)]
+    stores.write([*trades, (now_ms - 1_500, "BBB", 7.125, None)], closed_to_ms=now_ms)
+    stores.close()
+    return now_ms
+
+
+def opened(page: str = "overview", **query: str) -> AppTest:
+    app = AppTest.from_file(str(REPO_ROOT / "app.py"), default_timeout=TIMEOUT_S)
+    app.query_params.update(query)
+    return app.switch_page(str(REPO_ROOT / "pages" / f"{page}.py")).run()
+
+
+def component(app: AppTest, name: str) -> Any:
+    """Return what a component of our own was given."""
+    (found,) = [one for one in app.get("bidi_component") if one.proto.component_name == name]
+    return json.loads(found.proto.json)
+
+
+def address(app: AppTest) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
+
+
+def texts(app: AppTest) -> str:
+    return "\n".join(str(one.value) for one in (*app.header, *app.subheader, *app.markdown, *app.caption))
+
+
+@pytest.mark.parametrize("page", ["overview", "chart", "frames"])
+def test_an_empty_home_says_how_to_start(page: str) -> None:
+    app = opened(page)
+    assert not app.exception
+    assert "No bars yet" in texts(app)
+    assert "./barmill up" in texts(app)
+    assert "No price has arrived yet." in texts(app)
+    assert "Simulated data" not in texts(app)
+
+
+@pytest.mark.parametrize("page", ["overview", "chart", "frames"])
+def test_a_store_without_tables_reads_as_empty(home: Home, page: str) -> None:
+    home.bars_db.touch()
+    home.ticks_db.touch()
+    app = opened(page)
+    assert not app.exception
+    assert "No bars yet" in texts(app)
+
+
+def test_the_overview_shows_every_instrument(home: Home) -> None:
+    fill(home)
+    app = opened()
+    assert not app.exception
+    assert component(app, "barmill_watchlist")["columns"]["last"] == [19.75, 7.125]
+    facts = {fact["label"]: fact["value"] for fact in component(app, "barmill_facts")}
+    assert facts["Feed"] == "market"
+    assert facts["Processes"] == "–"
+    assert set(app.dataframe[0].value["Instrument"]) == {"AAA/USD", "BBB"}
+
+
+def test_the_last_changed_bars_are_of_the_picked_frame(home: Home) -> None:
+    now_ms = fill(home)
+    app = opened()
+    app.button_group(key="overview_frame").set_value("1h").run()
+    assert not app.exception
+    hours = (now_ms - 4_000) // 3_600_000, now_ms // 3_600_000
+    assert app.dataframe[0].value["Ticks"].max() == ("40" if hours[0] == hours[1] else "30")
+
+
+@pytest.mark.parametrize(("source", "marked"), [("market", True), ("replay", False)])
+@pytest.mark.parametrize("page", ["overview", "chart", "frames"])
+def test_only_made_up_prices_are_marked(home: Home, page: str, source: str, marked: bool) -> None:
+    fill(home, source=source)
+    assert ("Simulated data" in texts(opened(page))) == marked
+
+
+def test_the_chart_opens_with_what_its_address_says(home: Home) -> None:
+    fill(home)
+    app = opened("chart", instrument="BBB", frame="1s")
+    assert not app.exception
+    chart = component(app, "barmill_candles")
+    assert chart["view"] == "BBB 1s"
+    assert (chart["close"], chart["volume"]) == ([7.125], [None])
+    assert chart["quote"]["price"] == "7.125"
+    assert address(app) == {"instrument": "BBB", "frame": "1s"}
+
+
+def test_a_bare_chart_address_opens_the_busiest_instrument_by_the_minute(home: Home) -> None:
+    fill(home)
+    app = opened("chart")
+    assert component(app, "barmill_candles")["view"] == "AAA/USD 1m"
+
+
+def test_what_is_picked_goes_into_the_address(home: Home) -> None:
+    fill(home)
+    app = opened("chart")
+    app.selectbox(key="chart_instrument").select("BBB").run()
+    app.button_group(key="chart_frame").set_value("1h").run()
+    assert component(app, "barmill_candles")["view"] == "BBB 1h"
+    assert address(app) == {"instrument": "BBB", "frame": "1h"}
+
+
+def test_an_address_of_an_unknown_instrument_says_so(home: Home) -> None:
+    fill(home)
+    app = opened("chart", instrument="ZZZ")
+    assert not app.exception
+    assert [one.value for one in app.toast] == ["There are no bars for the instrument ZZZ; this is AAA/USD."]
+
+
+def test_an_update_carries_what_changed_and_how_far_it_reaches_back(home: Home) -> None:
+    fill(home)
+    update = component(opened("chart", instrument="AAA/USD", frame="1m"), "barmill_update")["message"]
+    assert update["view"] == "AAA/USD 1m"
+    assert update["close"][-1] == 19.75
+    assert update["since_ms"] == update["read_ms"] - 15_000
+
+
+def test_a_chart_of_a_job_that_stopped_says_so(home: Home) -> None:
+    fill(home, now_ms=time.time_ns() // 1_000_000 - 60_000)
+    app = opened("chart")
+    status = component(app, "barmill_update")["message"]["status"]
+    assert status["stale"]
+    assert "silent for" in status["sentence"]
+    assert ":red[●]" in app.sidebar.caption[0].value
+
+
+def test_an_address_cannot_write_markdown(home: Home) -> None:
+    fill(home)
+    app = opened("chart", instrument="[click](http://elsewhere)")
+    assert app.toast[0].value.startswith(r"There are no bars for the instrument \[click\](http\://elsewhere);")
+
+
+def test_a_store_that_is_taken_away_brings_the_empty_page_back(home: Home) -> None:
+    fill(home)
+    app = opened("chart")
+    home.bars_db.unlink()
+    app.run()
+    assert not app.exception
+    assert "No bars yet" in texts(app)

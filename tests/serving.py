@@ -1,0 +1,41 @@
+"""The app of a home as a process of its own, as `./barmill up` starts it."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from control.home import REPO_ROOT, Home
+from control.machine.ports import LOOPBACK, free_ports
+from control.waiting import wait_until
+
+START_S = 60
+
+
+@contextmanager
+def serving(home: Home, port: int | None = None) -> Iterator[str]:
+    """Run the app of a home and lend its address."""
+    port = port or free_ports(1)[0]
+    address = f"http://{LOOPBACK}:{port}"
+    command = [sys.executable, "-m", "front", "--home", str(home.root), "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": str(REPO_ROOT)}
+    with (home.log / "app.log").open("ab") as log:
+        app = subprocess.Popen(command, cwd=REPO_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        assert wait_until(lambda: app.poll() is not None or _healthy(address), START_S)
+        assert app.poll() is None, (home.log / "app.log").read_text()
+        yield address
+    finally:
+        app.terminate()
+        app.wait()
+
+
+def _healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (TimeoutError, urllib.error.URLError, ConnectionError):
+        return False
