@@ -21,8 +21,10 @@ import polars as pl
 from bar.frames import Frame, parse_frame
 from bar.model import BAR_SCHEMA
 from bar.reader import BarQuery, BarReader
+from bar.standing import closes, standing
 from bar.store import BarStore, Progress
 from benchmarks.latency import percentiles
+from charts.watchlist import SPANS_MS
 
 _SHARES = {"1s": 0.5, "1m": 0.455, "1h": 0.045}
 _DAY_MS = 86_400_000
@@ -119,6 +121,11 @@ def questions() -> Mapping[str, Ask]:
     def compared(reader: BarReader, _: str, at_ms: int) -> object:
         return [reader.read(BarQuery(name, Frame(60_000), to_ms=at_ms, newest=1_000)) for name in instruments(0)]
 
+    def watchlist(reader: BarReader, *_: object) -> object:
+        names = reader.instruments()
+        frames = sorted(map(parse_frame, reader.frames(names[0])))
+        return standing(reader.db, names, frames, _END_MS, (_END_MS - 10_000, _END_MS), SPANS_MS)
+
     return {
         **{f"chart {frame}": newest(frame) for frame in _SHOWN},
         **{f"update {frame}": changed(frame) for frame in ("1s", "1m", "30m")},
@@ -129,7 +136,10 @@ def questions() -> Mapping[str, Ask]:
         "versions of a bar": lambda reader, name, at_ms: reader.history(name, "1m", at_ms // 60_000 * 60_000),
         "pickers": lambda reader, name, _: (reader.instruments(), reader.offered(name)),
         "freshness": lambda reader, *_: reader.progress(),
-        "board of 20": lambda reader, *_: [reader.newest(name, "1m", 60) for name in reader.instruments()[:20]],
+        "watchlist": watchlist,
+        "lines of the watchlist": lambda reader, *_: closes(
+            reader.db, reader.instruments(), Frame(60_000), _END_MS - 3_600_000, 120
+        ),
     }
 
 

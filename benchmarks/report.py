@@ -16,6 +16,7 @@ def as_text(result: dict[str, Any]) -> str:
         "queries": _queries,
         "charts": _charts,
         "first_chart": _first_chart,
+        "kafka": _kafka,
         "peers": _peers,
     }
     lines = [_machine(result["machine"])]
@@ -143,6 +144,39 @@ def _first_chart(part: Part) -> Iterator[str]:
     yield from _table(
         heads, [(_words(name), *map(str, found.values())) for name, found in part["candles_after_ms"].items()]
     )
+
+
+def _kafka(part: Part) -> Iterator[str]:
+    yield f"Bars of {part['instruments']} instruments from Kafka to Kafka"
+    heads = ("parallelism, cores", "ticks", "ticks/s", "CPU s/M TaskManager", "broker", "others' CPU")
+    cpu = [f"{name}_cpu_s_per_million_ticks" for name in ("taskmanager", "broker")]
+    rows = [
+        (
+            f"{one['parallelism']}, {one['cores']}",
+            f"{one['ticks']:,}",
+            _number(one["ticks_per_s"]),
+            *(_number(one.get(name)) for name in cpu),
+            _others(one),
+        )
+        for one in part["rates"]
+    ]
+    yield from _table(heads, rows)
+    yield f"  On two cores it is {_number(part['times_one_core'])} times as fast as on one."
+    measured = [one for one in part["delays"] if "not_measured" not in one]
+    columns = ("sent to committed, ms", "ticks/s", "p50", "p95", "p99", "max", "busy cores")
+    delays = [
+        (
+            f"at {one['share_of_highest_rate']:.0%}",
+            f"{one['ticks_per_s']:,}",
+            *map(str, one["delay_ms"]["sent_to_committed_ms"].values()),
+            str(one["busy_cores"]),
+        )
+        for one in measured
+    ]
+    yield from _table(columns, delays)
+    for one in part["delays"]:
+        if "not_measured" in one:
+            yield f"  {one['ticks_per_s']:,} ticks/s could not be measured: {one['not_measured']}"
 
 
 def _peers(part: Part) -> Iterator[str]:

@@ -22,6 +22,7 @@ class Scale:
     query_repeats: int = 60
     first_chart_bars: int = 10_000_000
     first_chart_visits: int = 20
+    kafka_ticks: int = 20_000_000
 
 
 FULL = Scale()
@@ -36,6 +37,7 @@ QUICK = Scale(
     query_repeats=20,
     first_chart_bars=1_000_000,
     first_chart_visits=8,
+    kafka_ticks=5_000_000,
 )
 
 
@@ -54,4 +56,5 @@ def tiny(ticks: int) -> Scale:
         query_repeats=2,
         first_chart_bars=ticks,
         first_chart_visits=1,
+        kafka_ticks=ticks,
     )

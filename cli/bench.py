@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.charts import charts
 from benchmarks.first_chart import first_chart
+from benchmarks.kafka import kafka
 from benchmarks.live import live
 from benchmarks.peers.environment import PeerMissingError
 from benchmarks.peers.run_bytewax import beside_bytewax
@@ -30,6 +31,7 @@ _PARTS: dict[str, Callable[[Scale, Path, Say], dict[str, Any]]] = {
     "queries": queries,
     "charts": charts,
     "first_chart": first_chart,
+    "kafka": kafka,
     "peers": beside_bytewax,
 }
 
