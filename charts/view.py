@@ -10,6 +10,9 @@ from charts.studies import Study, studies_text
 KINDS: Mapping[str, str] = {"candles": "Candles", "ohlc": "OHLC", "line": "Line", "heikin-ashi": "Heikin-Ashi"}
 SCALES: Mapping[str, str] = {"linear": "Linear", "log": "Logarithmic"}
 
+# As many as the canvas holds at once (browser/candles/bars.js).
+MOST_BARS_HELD = 20_000
+
 
 @dataclass(frozen=True)
 class ChartView:
@@ -35,6 +38,11 @@ class ChartView:
         if self.from_ms is None or self.to_ms is None or self.from_ms >= self.to_ms:
             return None
         return self.from_ms, self.to_ms
+
+    @property
+    def bars_in_range(self) -> int:
+        """Return how many bars the stretch has room for; none where the newest bars are shown."""
+        return 0 if self.range_ms is None else -(-(self.range_ms[1] - self.range_ms[0]) // self.frame.length_ms)
 
     @property
     def query(self) -> BarQuery:

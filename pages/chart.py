@@ -7,7 +7,7 @@ import streamlit as st
 from bar.frames import parse_frame
 from bar.reader import BarQuery
 from charts.as_of import revised_since
-from charts.view import ChartView
+from charts.view import MOST_BARS_HELD, ChartView
 from control.home import Home
 from control.people.roles import Permission
 from pages.parts import readings
@@ -17,7 +17,7 @@ from pages.parts.chart_bars import HISTORY_BARS, Shown, changes, history, newest
 from pages.parts.chart_controls import as_of_picker, display, frame_picker, instrument_picker, range_picker
 from pages.parts.chart_defaults import chart_defaults, save_as_default
 from pages.parts.choices import Choices
-from pages.parts.head import simulated_mark, wait_for_bars
+from pages.parts.head import instruments_or_wait, simulated_mark
 from pages.parts.routing import through_app
 from pages.parts.study_editor import study_editor
 from pages.parts.told import tell_in_passing
@@ -27,13 +27,16 @@ from pages.parts.visitor import Visitor, require
 def page() -> None:
     """Show the controls and the chart."""
     one, home = require(Permission.VIEW_PRICES), Home.find()
-    names = readings.instruments(home)
+    names = instruments_or_wait(home, "Chart")
     if not names:
-        st.header("Chart", anchor=False)
-        wait_for_bars()
         return
     view = _chosen(one, home, names)
     badge = st.empty()
+    if view.bars_in_range > MOST_BARS_HELD:
+        st.caption(
+            f"The range has {view.bars_in_range:,} bars of {view.frame.text}, and a chart holds {MOST_BARS_HELD:,}: it"
+            " shows the last of them. Choose a longer frame to see all of it."
+        )
     _live(home, view)
     # Read after what the update above was made from, so that the browser, which takes the later one, takes this.
     read_ms = readings.now_ms()

@@ -15,7 +15,7 @@ from pages.parts.chart_bars import HISTORY_BARS, changes, history, newest_bars
 from pages.parts.chart_controls import MOST_FRAMES, display, frames_picker, instrument_picker
 from pages.parts.chart_defaults import chart_defaults, save_as_default
 from pages.parts.choices import Choices
-from pages.parts.head import simulated_mark, wait_for_bars
+from pages.parts.head import instruments_or_wait, simulated_mark
 from pages.parts.routing import through_app
 from pages.parts.study_editor import study_editor
 from pages.parts.told import tell_in_passing
@@ -25,10 +25,8 @@ from pages.parts.visitor import Visitor, require
 def page() -> None:
     """Show the controls and a chart for each frame."""
     one, home = require(Permission.VIEW_PRICES), Home.find()
-    names = readings.instruments(home)
+    names = instruments_or_wait(home, "Frames")
     if not names:
-        st.header("Frames", anchor=False)
-        wait_for_bars()
         return
     views = _chosen(one, home, names)
     _live(home, views)

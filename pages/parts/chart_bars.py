@@ -43,10 +43,10 @@ def history(home: Home, view: ChartView) -> Shown:
     newest = newest_bars(home, view)
     live = view.as_of_ms is None
     if view.range_ms is not None and newest.height:
-        from_ms, to_ms = view.range_ms
+        _, to_ms = view.range_ms
         live = live and to_ms > newest["start_ms"][-1]
         to_ms = max(to_ms, newest["end_ms"][-1]) if live else to_ms
-        wanted = -(-(to_ms - from_ms) // view.frame.length_ms)
+        wanted = replace(view, to_ms=to_ms).bars_in_range
         query = replace(query, to_ms=None if live else to_ms, newest=min(max(HISTORY_BARS, wanted), _MOST_BARS))
     bars, lines = studied(read, query, view.studies)
     whole = query.newest is not None and bars.height < query.newest

@@ -52,6 +52,15 @@ def system_status(home: Home) -> SystemStatus | None:
         return None
 
 
+def instruments_or_wait(home: Home, title: str) -> list[str]:
+    """Return the instruments that have bars; none, under the page's title, while there are no bars yet."""
+    names = readings.instruments(home)
+    if not names:
+        st.header(title, anchor=False)
+        wait_for_bars()
+    return names
+
+
 @st.fragment(run_every=1)
 def wait_for_bars() -> None:
     """Explain how bars come about until there are some, then run the page again."""

@@ -203,3 +203,11 @@ def test_more_frames_than_fit_are_refused() -> None:
 def charts(app: AppTest) -> list[Any]:
     found = [one for one in app.get("bidi_component") if one.proto.component_name == "barmill_candles"]
     return [json.loads(one.proto.json) for one in found]
+
+
+def test_a_range_of_more_bars_than_a_chart_holds_says_that_it_is_cut(written: Written) -> None:
+    def said(hours: int) -> bool:
+        app = seconds(**{"from": str(written.now_ms - hours * 3_600_000), "to": str(written.now_ms)})
+        return "21,600 bars of 1s, and a chart holds 20,000" in texts(app)
+
+    assert (said(5), said(6)) == (False, True)
