@@ -1,6 +1,7 @@
 """What "test this key" asks of a provider, and the care with what the provider answers."""
 
 import base64
+import html
 import json
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
@@ -22,7 +23,11 @@ def without(secret: str, text: str) -> str:
         json.dumps(secret)[1:-1],
         repr(secret)[1:-1],
         base64.b64encode(secret.encode()).decode(),
+        secret.encode().hex(),
+        html.escape(secret),
+        html.escape(secret, quote=False),
     }
+    forms |= {json.dumps(form)[1:-1] for form in forms} | {form.replace("/", "\\/") for form in forms}
     for form in sorted(forms, key=len, reverse=True):
         if len(form) >= _SHORTEST:
             text = text.replace(form, "[hidden]")

@@ -1,0 +1,21 @@
+"""Numbers for ticks whose provider names them by text."""
+
+from hashlib import blake2b
+
+_HIGHEST = 2**63 - 1
+
+
+def numbered(text: str) -> int:
+    """Return a number from 0 up, of 63 bits, that stands for this text: always the same, and hardly ever for two."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") & _HIGHEST
+
+
+def id_of(value: object) -> int | None:
+    """Return a provider's id as a number: whole numbers as they are, other texts by `numbered`, None for none."""
+    if value is None or isinstance(value, int):
+        return value
+    text = str(value).strip()
+    if not text:
+        return None
+    number = int(text) if text.isascii() and text.isdigit() else None
+    return number if number is not None and number <= _HIGHEST else numbered(text)

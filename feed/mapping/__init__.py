@@ -1,0 +1,1 @@
+"""Mappings: from what a provider answers to rows of ours."""
