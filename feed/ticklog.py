@@ -198,7 +198,8 @@ class TickLog:
         with immediate(self._db):
             execute = self._db.conn.execute
             execute(
-                "UPDATE sources SET cursor = NULL, complete_to_ms = NULL, problem = NULL WHERE name = ? AND made_ms <> ?",
+                "UPDATE sources SET cursor = NULL, complete_to_ms = NULL, problem = NULL"
+                " WHERE name = ? AND made_ms <> ?",
                 (name, made_ms),
             )
             execute(

@@ -49,7 +49,7 @@ class Log:
 
     @property
     def complete_to_ms(self) -> int | None:
-        """Return the latest time up to which instruments are complete by the word of their sources, None without any."""
+        """Return the latest time up to which sources say their instruments are complete, None if none says."""
         known = complete_to(self.running).values()
         return max((one for one in known if one is not None), default=None)
 

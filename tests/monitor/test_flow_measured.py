@@ -97,7 +97,9 @@ def test_a_source_that_is_stuck_is_idle_and_makes_nobody_else_lag(home: Home) ->
     live(home, SHARD, replace(SHARD, shard=1, newest_tick_ms=T_MS - 60_000))
     log = at_rest(complete_to_ms=T_MS - 250, ticks=10)
     stuck = replace(log.sources[0], name="b", prefix="b:", complete_to_ms=None, arrived_ms=T_MS - 90_000)
-    found = {(one.subject, one.metric): one.value for one in measure_flow(home, Log((*log.sources, stuck), 11), T_MS, 0)}
+    found = {
+        (one.subject, one.metric): one.value for one in measure_flow(home, Log((*log.sources, stuck), 11), T_MS, 0)
+    }
     assert found[BARS, Metric.WATERMARK_LAG_S] == 0.25
     assert found[MARKET, Metric.IDLE_S] == 0.4
     assert found[Subject(Kind.SOURCE, "b"), Metric.IDLE_S] == 90
