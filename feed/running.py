@@ -99,9 +99,12 @@ class RunningFeed:
         return None
 
     def _report(self, state: ConnectionState) -> None:
-        """Take a provider's word on its connection."""
+        """Take a provider's word on its connection; those of which ingest tells only say what it does not see."""
         self._said = state.phase
-        self._state = replace(state, connects=max(state.connects, self._connects))
+        if self.feed.kind in TOLD_BY_INGEST:
+            self._tell(state.phase, state.sentence, retry_ms=state.retry_ms)
+        else:
+            self._state = state
 
     def _heard(self, wanted: Wanted) -> None:
         self._failures = 0
@@ -131,7 +134,7 @@ class RunningFeed:
             since_ms=before.since_ms if phase is before.phase else now_ms(),
             retry_ms=retry_ms,
             heard_ms=heard_ms or before.heard_ms,
-            connects=max(self._connects, before.connects),
+            connects=self._connects if self.feed.kind in TOLD_BY_INGEST else before.connects,
         )
 
 

@@ -92,6 +92,7 @@ class Source:
     problem: str | None
     updated_ms: int
     prefix: str = ""
+    made_ms: int = 0
     arrived_ms: int | None = None
     newest_ns: int | None = None
 
@@ -231,7 +232,7 @@ class TickLog:
         """Return every source that ever wrote here."""
         rows = self._db.conn.execute(
             "SELECT name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms, prefix,"
-            " arrived_ms, newest_ns FROM sources ORDER BY name"
+            " made_ms, arrived_ms, newest_ns FROM sources ORDER BY name"
         )
         return tuple(Source(n, c, bool(live), t, bool(ended), *rest) for n, c, live, t, ended, *rest in rows)
 

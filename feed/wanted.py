@@ -50,7 +50,7 @@ class Wanted:
         if self._provider in DELIVERS_WHAT_IT_HAS:
             yield
             return
-        thread = threading.Thread(target=self._follow, args=(provider, stop), name="wanted")
+        thread = threading.Thread(target=self._follow, args=(provider, stop), name="wanted", daemon=True)
         thread.start()
         try:
             yield

@@ -90,6 +90,11 @@ class CatalogueState:
     everything: bool = False
 
 
+def what_it_has(provider: str, state: CatalogueState) -> str | None:
+    """Say what a provider delivers that offers nothing to pick, such as "its files hold"; None where it does."""
+    return "its settings name" if state.everything else DELIVERS_WHAT_IT_HAS.get(provider)
+
+
 class Instruments:
     """The tables, in the control database. One thread at a time."""
 
@@ -141,15 +146,9 @@ class Instruments:
         fetched_ms, tried_ms, problem, requested_ms, trace_id, everything = row
         return CatalogueState(fetched_ms, tried_ms, problem, requested_ms, trace_id, bool(everything))
 
-    def what_it_has(self, provider: str) -> str | None:
-        """Say what a provider delivers that offers nothing to pick, such as "its files hold"; None where it does."""
-        if provider in DELIVERS_WHAT_IT_HAS:
-            return DELIVERS_WHAT_IT_HAS[provider]
-        return "its settings name" if self.state(provider).everything else None
-
     def wanted(self, provider: str) -> frozenset[str] | None:
         """Return the names to ask the provider for; None for everything it has."""
-        if self.what_it_has(provider) is not None:
+        if what_it_has(provider, self.state(provider)) is not None:
             return None
         catalogue = self.catalogue(provider)
         names = frozenset(one.instrument for one in catalogue if one.enabled)
