@@ -75,8 +75,8 @@ class FeedView:
 
 def feed_views(home: Home) -> list[FeedView]:
     """Look at every feed of a home; raise SettingsError where feed.json is broken."""
-    at_ms, standings = now_ms(), read_standings(home)
-    states = standings.states if at_ms - standings.at_ms < SILENT_AFTER_MS else {}
+    at_ms = now_ms()
+    states = current_states(home, at_ms)
     sources, rates = _delivered(home, at_ms)
     return [
         FeedView(
@@ -87,6 +87,12 @@ def feed_views(home: Home) -> list[FeedView]:
         )
         for feed in feeds_of(home)
     ]
+
+
+def current_states(home: Home, at_ms: int) -> Mapping[str, ConnectionState]:
+    """Return how the connection of each feed that runs stands, as far as that is known at this moment."""
+    standings = read_standings(home)
+    return standings.states if at_ms - standings.at_ms < SILENT_AFTER_MS else {}
 
 
 def _delivered(home: Home, at_ms: int) -> tuple[Mapping[str, Source], Mapping[str, float]]:

@@ -65,6 +65,15 @@ def catalogue_of(home: Home, provider: str) -> tuple[list[Instrument], Catalogue
         return [], CatalogueState()
 
 
+def catalogue_size(home: Home, provider: str) -> int:
+    """Return how many instruments the provider's catalogue has."""
+    try:
+        with Instruments.read_only(home) as instruments:
+            return instruments.size(provider)
+    except (StoreMissingError, sqlite3.OperationalError):
+        return 0
+
+
 def listing(provider: str, catalogue: Sequence[Instrument], reader: BarReader, now_ms: int) -> list[Listing]:
     """Join a catalogue with what the bars say of its instruments at `now_ms`."""
     with_bars = reader.instruments()

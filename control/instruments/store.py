@@ -134,6 +134,11 @@ class Instruments:
             for name, description, decimals, volume, enabled in rows
         ]
 
+    def size(self, provider: str) -> int:
+        """Return how many instruments the catalogue has."""
+        query = "SELECT count(*) FROM instruments WHERE provider = ?"
+        return int(self.db.conn.execute(query, (provider,)).fetchone()[0])
+
     def state(self, provider: str) -> CatalogueState:
         """Return how the catalogue is."""
         row = self.db.conn.execute(
