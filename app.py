@@ -36,6 +36,7 @@ _PAGES: Mapping[str, Sequence[tuple[Permission, str, str, str]]] = {
     "Operations": (
         (Permission.VIEW_OPERATIONS, "jobs", "Jobs", "manufacturing"),
         (Permission.VIEW_OPERATIONS, "monitoring", "Monitoring", "monitoring"),
+        (Permission.VIEW_OPERATIONS, "feeds", "Feeds", "sensors"),
         (Permission.VIEW_OPERATIONS, "quality", "Data quality", "fact_check"),
     ),
     "Administration": (

@@ -2,6 +2,8 @@
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -48,3 +50,22 @@ def open_for_reading(path: Path) -> Database:
         f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
     )
     return Database(connection)
+
+
+@contextmanager
+def immediate(db: Database) -> Iterator[None]:
+    """Run a block in one transaction that holds the write lock from its start, so that what it reads stays true.
+
+    Inside another transaction it is a part of that one.
+    """
+    if db.conn.in_transaction:
+        with db.atomic():
+            yield
+        return
+    db.conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.rollback()
+        raise
+    db.conn.execute("COMMIT")

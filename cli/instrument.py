@@ -1,4 +1,4 @@
-"""`barmill instrument`: what the provider offers, which of it is wanted, and when each last moved."""
+"""`barmill instrument`: what a feed offers, which of it is wanted, when each last moved; and the feeds themselves."""
 
 import argparse
 import json
@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from charts.texts import age
+from cli import feed
 from cli.errors import UserError
 from control.errors import ControlError
+from control.feeds.store import feeds_of
 from control.home import Home
 from control.instruments.errors import UnknownInstrumentsError
 from control.instruments.listing import Listing, catalogue_of, look, matching
 from control.instruments.picks import pick, request_refresh
 from control.instruments.report import Line, in_words, names_in
-from control.instruments.store import DELIVERS_WHAT_IT_HAS, Instruments
+from control.instruments.store import Instruments, what_it_has
 from control.people.roles import Actor
 from control.settings_file import SettingsError
 from control.waiting import wait_until
-from feed.settings import FeedSettings
 
 # The feed looks twice a second; a market that does not answer is given up after a few seconds.
 _REFRESH_TIMEOUT_S = 15.0
@@ -42,12 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         one.add_argument("--partial", action="store_true", help="do the known ones even if some names are unknown")
     for one in actions.choices.values():
-        one.add_argument("--provider", metavar="P", help="another one than the feed reads now")
+        one.add_argument("--provider", metavar="P", help="another feed than the one that feed.json names")
         one.add_argument("--json", action="store_true", help="print JSON")
+    text = "show and change the feeds that prices come by"
+    feed.add_arguments(actions.add_parser("feed", help=text, description=f"{text[0].upper()}{text[1:]}."))
 
 
 def run(args: argparse.Namespace) -> int:
     """Show or change; 0 only if everything that was named exists."""
+    if args.action == "feed":
+        return feed.run(args)
     home = Home.find()
     provider = _provider(home, args.provider)
     try:
@@ -156,10 +161,10 @@ def _as_text(home: Home, provider: str, listings: Sequence[Listing]) -> str:
 
 def _about(home: Home, provider: str, now_ms: int) -> str:
     """Say in one sentence where the list comes from and how old it is."""
-    if provider in DELIVERS_WHAT_IT_HAS:
-        has = DELIVERS_WHAT_IT_HAS[provider]
-        return f"The provider {provider} delivers everything {has}; these are the instruments that have bars."
     catalogue, state = catalogue_of(home, provider)
+    has = what_it_has(provider, state)
+    if has is not None:
+        return f"The feed {provider} delivers everything {has}; these are the instruments that have bars."
     if state.fetched_ms is None:
         why = state.problem or "start Barmill with ./barmill up, which fetches it."
         return f"The catalogue of {provider} has not been fetched yet: {why}"
@@ -174,9 +179,9 @@ def _about(home: Home, provider: str, now_ms: int) -> str:
 def _provider(home: Home, asked: str | None) -> str:
     """Return the provider that is meant; raise UserError where nobody knows it."""
     try:
-        reads = FeedSettings.read(home).provider
+        known = [one.name for one in feeds_of(home)]
     except SettingsError as error:
         raise UserError(str(error)) from error
-    if asked is None or asked == reads or catalogue_of(home, asked)[1].tried_ms is not None:
-        return asked or reads
-    raise UserError(f"There is no catalogue of {asked!r} here; the feed of this home reads {reads}.")
+    if asked is None or asked in known or catalogue_of(home, asked)[1].tried_ms is not None:
+        return asked or known[0]
+    raise UserError(f"There is no feed {asked!r} here; this home has {', '.join(known)}.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from cli.errors import UserError
+from cli.feed import feed_lines
 from control.home import Home
 from control.machine.processes import SupervisorError
 from control.machine.system_status import SystemStatus, look
@@ -53,6 +54,7 @@ def _as_json(status: SystemStatus, alerts: Sequence[Alert]) -> dict[str, object]
         "newest_tick_age_s": status.newest_tick_age_s,
         "feed_problem": status.feed_problem,
         "kafka_problem": status.kafka_problem,
+        "feeds": [view.as_json() for view in status.feeds],
         "alerts": [asdict(alert) for alert in alerts],
     }
 
@@ -70,8 +72,7 @@ def _as_text(status: SystemStatus, alerts: Sequence[Alert]) -> str:
     lines += [f"job {job.name}: {job.sentence}" for job in status.jobs]
     age = "none yet" if status.newest_tick_age_s is None else f"{status.newest_tick_age_s:.1f} s ago"
     lines.append(f"ticks: {status.ticks_per_s:,.1f} a second; newest in the bars: {age}")
-    if status.feed_problem:
-        lines.append(f"feed: {status.feed_problem}")
+    lines += [f"feed {line}" for line in feed_lines(status.feeds)]
     if status.kafka_problem:
         lines.append(f"Kafka: {status.kafka_problem}")
     lines += [f"{alert.severity}: {alert.sentence}" for alert in alerts]

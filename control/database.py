@@ -1,12 +1,11 @@
 """The control database: one SQLite file, private to this user, in which every room keeps its own tables."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sqlite_utils import Database, Migrations
 
-from bar.sqlite_file import open_for_reading, open_for_writing
+from bar.sqlite_file import immediate, open_for_reading, open_for_writing
 from control.home import Home
+
+__all__ = ["immediate", "open_control_db", "read_control_db"]
 
 
 def open_control_db(home: Home, *rooms: Migrations) -> Database:
@@ -24,22 +23,3 @@ def open_control_db(home: Home, *rooms: Migrations) -> Database:
 def read_control_db(home: Home) -> Database:
     """Open the control database for reading; raise StoreMissingError where there is none."""
     return open_for_reading(home.control_db)
-
-
-@contextmanager
-def immediate(db: Database) -> Iterator[None]:
-    """Run a block in one transaction that holds the write lock from its start, so that what it reads stays true.
-
-    Inside another transaction it is a part of that one.
-    """
-    if db.conn.in_transaction:
-        with db.atomic():
-            yield
-        return
-    db.conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.rollback()
-        raise
-    db.conn.execute("COMMIT")

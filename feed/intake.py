@@ -33,7 +33,10 @@ class Ingested:
 
 
 class Intake:
-    """One provider's way into the tick log."""
+    """One provider's way into the tick log.
+
+    prefix, made_ms: see TickLog.start_source; what has a prefix is filed under the provider's own name.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,10 @@ class Intake:
         *,
         duplicate_window_ms: int = DEFAULT_DUPLICATE_WINDOW_MS,
         future_tolerance_ms: int = DEFAULT_FUTURE_TOLERANCE_MS,
+        prefix: str = "",
+        made_ms: int = 0,
     ) -> None:
+        self._prefix, self._made_ms = prefix, made_ms
         self._log, self._provider = log, provider
         self._future_tolerance_ns = future_tolerance_ms * _NS_PER_MS
         self._recent = RecentIds(duplicate_window_ms * _NS_PER_MS)
@@ -51,7 +57,8 @@ class Intake:
 
     def run(self, stop: threading.Event) -> Iterator[Ingested]:
         """Append batch after batch, yielding what became of each, until the provider ends or `stop` is set."""
-        cursor = self._log.start_source(self._provider.name, live=self._provider.live)
+        name, live = self._provider.name, self._provider.live
+        cursor = self._log.start_source(name, live=live, prefix=self._prefix, made_ms=self._made_ms)
         self._recall_ids()
         for batch in self._provider.batches(cursor, stop):
             yield self._append(batch)
@@ -90,9 +97,10 @@ class Intake:
 
     def _recall_ids(self) -> None:
         """Read back the ids of the window before the end of the log, as if this process had never stopped."""
-        newest_ns = self._log.newest_time_ns()
+        own = self._provider.name if self._prefix else None
+        newest_ns = self._log.newest_time_ns(own)
         if newest_ns is not None:
-            self._recent.remember(self._log.recent(newest_ns - self._duplicate_window_ns))
+            self._recent.remember(self._log.recent(newest_ns - self._duplicate_window_ns, own))
 
 
 def _refused(bad: pl.DataFrame, repeats: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:

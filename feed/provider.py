@@ -7,9 +7,16 @@ from typing import Protocol
 
 import polars as pl
 
+from feed.connection.state import Phase
+
 
 class ProviderError(Exception):
-    """The source cannot be read now; ingest shows the sentence and tries again after a while."""
+    """The source cannot be read now; ingest shows the sentence and tries again after a while.
+
+    phase: how the connection stands with it; one that needs a person says so.
+    """
+
+    phase = Phase.WAITING
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
 """The tick log on SQLite: every accepted tick in arrival order, in columnar blocks, with its sequence number.
 
     blocks    first_sequence, rows, source, min_time_ns, max_time_ns, received_ms, data (see feed/block.py)
-    sources   name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms
+    sources   name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms, prefix, made_ms,
+              arrived_ms, newest_ns
     rejects   source and REJECT_SCHEMA, bounded; rejects_by_reason keeps the counts for ever
     log       one row: next_sequence, dropped_to_ns, the newest time in any block that retention dropped, and id, by
               which what was made of one log can be told from what was made of another
 
 A batch, its rejects and the provider's cursor are written in one transaction: after a crash the provider goes on
-exactly where the log ends, so no tick is lost or doubled.
+exactly where the log ends, so no tick is lost or doubled. Several threads may write, each by a connection of its own:
+sequence numbers are given out in the transaction.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +21,7 @@ from typing import Self
 import polars as pl
 from sqlite_utils import Database, Migrations
 
-from bar.sqlite_file import open_for_reading, open_for_writing
+from bar.sqlite_file import immediate, open_for_reading, open_for_writing
 from feed.block import decode_block, encode_block
 from feed.rejects import add_indexes
 from feed.tick import REJECT_SCHEMA, TICK_SCHEMA
@@ -63,9 +65,21 @@ def name_log(db: Database) -> None:
     db.execute("UPDATE log SET id = lower(hex(randomblob(8)))")
 
 
+@_migrations()
+def tell_sources_apart(db: Database) -> None:
+    """Say which instruments are whose, since when there is this source, and when its own last ticks came."""
+    db.execute("ALTER TABLE sources ADD COLUMN prefix TEXT NOT NULL DEFAULT ''")
+    for name in ("made_ms INTEGER NOT NULL DEFAULT 0", "arrived_ms INTEGER", "newest_ns INTEGER"):
+        db.execute(f"ALTER TABLE sources ADD COLUMN {name}")
+
+
 @dataclass(frozen=True)
 class Source:
-    """Where one provider stands: what it delivered and up to which time of its own it is complete."""
+    """Where one provider stands: what it delivered and up to which time of its own it is complete.
+
+    prefix: what the names of its instruments begin with; where several fit a name, the longest is meant.
+    arrived_ms, newest_ns: when its last ticks came, and the newest time among them; None where that is not known.
+    """
 
     name: str
     cursor: str | None
@@ -77,6 +91,10 @@ class Source:
     rejected: int
     problem: str | None
     updated_ms: int
+    prefix: str = ""
+    made_ms: int = 0
+    arrived_ms: int | None = None
+    newest_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +122,7 @@ class Backlog:
 
 
 class TickLog:
-    """One tick log file, for its one writer or for any number of readers."""
+    """One tick log file, for one of its writers or for any number of readers."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -123,7 +141,7 @@ class TickLog:
 
     @property
     def db(self) -> Database:
-        """The file itself, for upkeep by its one writer."""
+        """The file itself, for upkeep."""
         return self._db
 
     def close(self) -> None:
@@ -153,21 +171,16 @@ class TickLog:
         """
         data = encode_block(ticks) if ticks.height else b""
         now_ms = time.time_ns() // 1_000_000
-        with self._db.atomic():
+        with immediate(self._db):
             execute = self._db.conn.execute
             first = self.end_sequence()
             if ticks.height:
-                block = (
-                    first,
-                    ticks.height,
-                    origin or source,
-                    ticks["time_ns"].min(),
-                    ticks["time_ns"].max(),
-                    now_ms,
-                    data,
-                )
+                oldest_ns, newest_ns = ticks["time_ns"].min(), ticks["time_ns"].max()
+                block = (first, ticks.height, origin or source, oldest_ns, newest_ns, now_ms, data)
                 execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", block)
                 execute("UPDATE log SET next_sequence = ?", (first + ticks.height,))
+                arrival = "UPDATE sources SET arrived_ms = ?, newest_ns = ? WHERE name = ?"
+                execute(arrival, (now_ms, newest_ns, source))
             if rejects.height:
                 self._add_rejects(origin or source, rejects, now_ms)
             execute(
@@ -177,14 +190,24 @@ class TickLog:
             )
         return first + ticks.height
 
-    def start_source(self, name: str, *, live: bool) -> str | None:
-        """Register a source, or take it up again; return the cursor to go on from."""
+    def start_source(self, name: str, *, live: bool, prefix: str = "", made_ms: int = 0) -> str | None:
+        """Register a source, or take it up again; return the cursor to go on from.
+
+        made_ms: when it was made; one that was made anew under an old name does not go on where the old one stood.
+        """
         now_ms = time.time_ns() // 1_000_000
-        with self._db.atomic():
-            self._db.conn.execute(
-                "INSERT INTO sources (name, live, updated_ms) VALUES (?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET live = excluded.live, ended = 0",
-                (name, live, now_ms),
+        with immediate(self._db):
+            execute = self._db.conn.execute
+            execute(
+                "UPDATE sources SET cursor = NULL, complete_to_ms = NULL, problem = NULL"
+                " WHERE name = ? AND made_ms <> ?",
+                (name, made_ms),
+            )
+            execute(
+                "INSERT INTO sources (name, live, updated_ms, prefix, made_ms) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET live = excluded.live, ended = 0, prefix = excluded.prefix,"
+                " made_ms = excluded.made_ms",
+                (name, live, now_ms, prefix, made_ms),
             )
         row = self._db.conn.execute("SELECT cursor FROM sources WHERE name = ?", (name,)).fetchone()
         return None if row[0] is None else str(row[0])
@@ -194,10 +217,11 @@ class TickLog:
         with self._db.atomic():
             self._db.conn.execute("UPDATE sources SET ended = 1 WHERE name = ?", (name,))
 
-    def end_other_sources(self, name: str) -> None:
-        """Mark every source but this one as ended: what no longer delivers must not keep bars from closing."""
-        with self._db.atomic():
-            self._db.conn.execute("UPDATE sources SET ended = 1 WHERE name <> ?", (name,))
+    def end_other_sources(self, names: Collection[str]) -> None:
+        """Mark every source but these as ended: what no longer delivers must not keep bars from closing."""
+        for source in self.sources():
+            if source.name not in names and not source.ended:
+                self.end_source(source.name)
 
     def report_problem(self, name: str, problem: str) -> None:
         """Note why this source delivers nothing; the next batch clears it."""
@@ -207,8 +231,8 @@ class TickLog:
     def sources(self) -> tuple[Source, ...]:
         """Return every source that ever wrote here."""
         rows = self._db.conn.execute(
-            "SELECT name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms"
-            " FROM sources ORDER BY name"
+            "SELECT name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms, prefix,"
+            " made_ms, arrived_ms, newest_ns FROM sources ORDER BY name"
         )
         return tuple(Source(n, c, bool(live), t, bool(ended), *rest) for n, c, live, t, ended, *rest in rows)
 
@@ -257,12 +281,6 @@ class TickLog:
         for first, data in self._db.conn.execute("SELECT first_sequence, data FROM blocks ORDER BY first_sequence"):
             yield first, decode_block(data)
 
-    def newest_arrival(self) -> tuple[int, int] | None:
-        """Return when the last block arrived (ms) and its newest time stamp (ns), or None if the log is empty."""
-        query = "SELECT received_ms, max_time_ns FROM blocks ORDER BY first_sequence DESC LIMIT 1"
-        row = self._db.conn.execute(query).fetchone()
-        return None if row is None else (int(row[0]), int(row[1]))
-
     def newest(self, max_rows: int) -> pl.DataFrame:
         """Return the newest ticks, `max_rows` or a block more, in the order they came."""
         blocks, rows = list[pl.DataFrame](), 0
@@ -273,15 +291,18 @@ class TickLog:
                 break
         return pl.concat(reversed(blocks)) if blocks else pl.DataFrame(schema=TICK_SCHEMA)
 
-    def newest_time_ns(self) -> int | None:
-        """Return the newest time stamp in the log, or None if it is empty."""
-        row = self._db.conn.execute("SELECT max(max_time_ns) FROM blocks").fetchone()
+    def newest_time_ns(self, source: str | None = None) -> int | None:
+        """Return the newest time stamp in the log, or of what is filed under one source, or None if there is none."""
+        query = "SELECT max(max_time_ns) FROM blocks WHERE source = coalesce(?, source)"
+        row = self._db.conn.execute(query, (source,)).fetchone()
         return None if row[0] is None else int(row[0])
 
-    def recent(self, from_ns: int) -> Iterator[pl.DataFrame]:
-        """Yield the ticks of every block that may hold a time from `from_ns` on."""
-        query = "SELECT data FROM blocks WHERE max_time_ns >= ? ORDER BY first_sequence"
-        return (decode_block(data) for (data,) in self._db.conn.execute(query, (from_ns,)))
+    def recent(self, from_ns: int, source: str | None = None) -> Iterator[pl.DataFrame]:
+        """Yield the ticks of every block, or every one of a source, that may hold a time from `from_ns` on."""
+        query = (
+            "SELECT data FROM blocks WHERE max_time_ns >= ? AND source = coalesce(?, source) ORDER BY first_sequence"
+        )
+        return (decode_block(data) for (data,) in self._db.conn.execute(query, (from_ns, source)))
 
     def rejects(self) -> pl.DataFrame:
         """Return the kept rejects, oldest first: source, rejected_ms and REJECT_SCHEMA."""

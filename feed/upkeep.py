@@ -4,6 +4,7 @@ import polars as pl
 from sqlite_utils import Database
 
 from bar.clock import now_ms
+from bar.sqlite_file import immediate
 from feed.block import decode_block, encode_block
 
 COMPACT_BELOW_ROWS = 20_000
@@ -54,7 +55,7 @@ def compact(db: Database, older_than_ms: int) -> int:
 
 def drop_older(db: Database, than_ms: int) -> int:
     """Drop whole blocks received before `than_ms`; return how many ticks went."""
-    with db.atomic():
+    with immediate(db):
         where = "WHERE received_ms < ?"
         rows, newest_ns = db.conn.execute(
             f"SELECT sum(rows), max(max_time_ns) FROM blocks {where}", (than_ms,)

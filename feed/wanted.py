@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from control.instruments.store import DELIVERS_WHAT_IT_HAS, Instruments
+from feed.names import prefix_of, without_prefix
 from feed.provider import Provider, ProviderError
 
 logger = logging.getLogger(__name__)
@@ -23,17 +24,20 @@ LONGEST_PAUSE_S = 60.0
 
 
 class Wanted:
-    """What is wanted of one provider, for as long as the feed runs."""
+    """What is wanted of one provider, named like its feed, for as long as the feed runs."""
 
     def __init__(self, instruments: Instruments, provider: str) -> None:
         self._instruments, self._provider = instruments, provider
-        self._names = instruments.wanted(provider)
+        self._names = self._picked()
         self._version: int | None = None
         self._request: str | None = None
         self._fetch_at_s, self._failures = 0.0, 0
 
     def names(self) -> frozenset[str] | None:
-        """Return what to ask the provider for, as last seen; None for everything it has. Any thread may call this."""
+        """Return what to ask the provider for, as it calls it and as last seen; None for everything it has.
+
+        Any thread may call this.
+        """
         return self._names
 
     def fetch_soon(self) -> None:
@@ -46,7 +50,7 @@ class Wanted:
         if self._provider in DELIVERS_WHAT_IT_HAS:
             yield
             return
-        thread = threading.Thread(target=self._follow, args=(provider, stop), name="wanted")
+        thread = threading.Thread(target=self._follow, args=(provider, stop), name="wanted", daemon=True)
         thread.start()
         try:
             yield
@@ -58,13 +62,16 @@ class Wanted:
         """Read what was changed, and fetch the catalogue if it is due."""
         version = self._instruments.db.conn.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:  # somebody else has written to the control database
-            self._names = self._instruments.wanted(self._provider)
+            self._names = self._picked()
             self._request = self._instruments.state(self._provider).trace_id
             self._version = version
         if self._request is not None or time.monotonic() >= self._fetch_at_s:
             self._fetch(provider, self._request)
             self._request = None
-            self._names = self._instruments.wanted(self._provider)
+            self._names = self._picked()
+
+    def _picked(self) -> frozenset[str] | None:
+        return without_prefix(self._instruments.wanted(self._provider), prefix_of(self._provider))
 
     def _follow(self, provider: Provider, stop: threading.Event) -> None:
         try:
@@ -86,5 +93,5 @@ class Wanted:
             self._fetch_at_s = time.monotonic() + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._failures)
             self._failures = min(self._failures + 1, 10)
         else:
-            self._instruments.keep_catalogue(self._provider, listed or (), request)
+            self._instruments.keep_catalogue(self._provider, listed, request)
             self._fetch_at_s, self._failures = time.monotonic() + FETCH_EVERY_S, 0

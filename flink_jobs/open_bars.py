@@ -4,13 +4,14 @@ Nothing here knows Flink. Whether a tick is too late, and when a bar closes by e
 and in log order, so the outcome depends neither on how ticks are cut into batches nor on other instruments.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from bar.fold import NS_PER_MS, PARTIAL_SCHEMA, fold_ticks, merge, roll_up
 from bar.frames import Frame, partial_length_ms
+from feed.completeness import CompleteTo, by_instrument
 
 _KEY = ["instrument", "frame_ms", "start_ms"]
 # Recent partials are merged when they have doubled; the whole is, with what settled taken out, when recent outgrows it.
@@ -36,7 +37,7 @@ class OpenBars:
         self._lateness_ms, self._allowance_ms = lateness_ms, allowance_ms
         self._settled = self._recent = self._forming = pl.DataFrame(schema=PARTIAL_SCHEMA)
         self._recent_merged = 0
-        self._next_close_ms = _NEVER_MS
+        self._next_close_ms: Mapping[str, int] = {}
         self._newest = pl.DataFrame(schema={"instrument": pl.String, "newest_ns": pl.Int64})
 
     @property
@@ -65,28 +66,32 @@ class OpenBars:
         self._take(partials)
         return Added(partials, None if late is None else ticks.join(late, on="sequence", maintain_order="left"))
 
-    def restore(self, partials: pl.DataFrame, complete_to_ms: int | None) -> None:
-        """Take back what was held before a restart, as it stood when the source was complete to `complete_to_ms`."""
+    def restore(self, partials: pl.DataFrame, complete_to: CompleteTo) -> None:
+        """Take back what was held before a restart, as it stood when the sources were complete to `complete_to`."""
         self._take(partials)
         self._settled, self._recent = merge(self._recent), self._recent.clear()
-        self._set_forming(self._marked(self._settled, complete_to_ms).filter(~pl.col("closed")).drop("closed"))
+        self._forming = self._marked(self._settled, complete_to).filter(~pl.col("closed")).drop("closed")
+        self._plan(complete_to)
 
-    def changed(self, partials: pl.DataFrame, complete_to_ms: int | None) -> pl.DataFrame:
+    def changed(self, partials: pl.DataFrame, complete_to: CompleteTo) -> pl.DataFrame:
         """Return the bars to publish now, as merged partials with `closed`: the touched ones and the newly closed.
 
-        complete_to_ms: the source has delivered everything up to then; closes bars of quiet instruments.
+        complete_to: the sources have delivered everything up to then; closes bars of quiet instruments.
         """
         touched = self._current(partials)
         others = self._forming.join(touched, on=_KEY, how="anti")
         bars = self._marked(
-            pl.concat([touched, others]).with_columns(touched=pl.int_range(pl.len()) < touched.height), complete_to_ms
+            pl.concat([touched, others]).with_columns(touched=pl.int_range(pl.len()) < touched.height), complete_to
         )
-        self._set_forming(bars.filter(~pl.col("closed")).select(PARTIAL_SCHEMA.keys()))
+        self._forming = bars.filter(~pl.col("closed")).select(PARTIAL_SCHEMA.keys())
+        self._plan(complete_to)
         return bars.filter(pl.col("touched") | pl.col("closed")).drop("touched")
 
-    def anything_due(self, complete_to_ms: int | None) -> bool:
-        """Tell whether a bar may close because the source is complete up to then; cheap enough for every poll."""
-        return complete_to_ms is not None and complete_to_ms >= self._next_close_ms
+    def anything_due(self, complete_to: CompleteTo) -> bool:
+        """Tell whether a bar may close because its sources are complete up to then; cheap enough for every poll."""
+        if complete_to.keys() != self._next_close_ms.keys():  # a source has come, and may take instruments over
+            self._plan(complete_to)
+        return any(at_ms is not None and at_ms >= self._next_close_ms[prefix] for prefix, at_ms in complete_to.items())
 
     def settle(self, *, everything: bool = False, at_once: bool = False) -> tuple[pl.DataFrame, pl.DataFrame] | None:
         """Merge all that is held and let go of what no accepted tick can change any more (or of everything).
@@ -105,10 +110,14 @@ class OpenBars:
         self._settled, self._recent, self._recent_merged = kept, kept.clear(), 0
         return marked.filter(pl.col("final")).select(PARTIAL_SCHEMA.keys()), kept
 
-    def _set_forming(self, forming: pl.DataFrame) -> None:
-        self._forming = forming
-        next_end_ms = (forming["start_ms"] + forming["frame_ms"]).min()
-        self._next_close_ms = next_end_ms + self._allowance_ms if isinstance(next_end_ms, int) else _NEVER_MS
+    def _plan(self, complete_to: CompleteTo) -> None:
+        """Work out by prefix when the next open bar can close; sources of one that is stuck do not wake the others."""
+        places = {prefix: place for place, prefix in enumerate(complete_to)}
+        ends = self._forming.group_by(place=by_instrument(places, pl.col("instrument"))).agg(
+            end_ms=(pl.col("start_ms") + pl.col("frame_ms")).min() + self._allowance_ms
+        )
+        end_ms = dict(ends.rows())
+        self._next_close_ms = {prefix: end_ms.get(place, _NEVER_MS) for prefix, place in places.items()}
 
     def _take(self, partials: pl.DataFrame) -> None:
         newest = partials.select("instrument", pl.col("close_time_ns").alias("newest_ns"))
@@ -158,10 +167,10 @@ class OpenBars:
             .select("sequence", late_ms=pl.col("behind_ns") // NS_PER_MS)
         )
 
-    def _marked(self, bars: pl.DataFrame, complete_to_ms: int | None) -> pl.DataFrame:
-        """Add `closed`: whether the bar's instrument, or the source as a whole, is past its end and the allowance."""
+    def _marked(self, bars: pl.DataFrame, complete_to: CompleteTo) -> pl.DataFrame:
+        """Add `closed`: whether the bar's instrument, or its sources as a whole, are past its end and the allowance."""
         over_ms = pl.col("start_ms") + pl.col("frame_ms") + self._allowance_ms
-        by_source = over_ms <= (complete_to_ms if complete_to_ms is not None else -1)
+        by_source = (over_ms <= by_instrument(complete_to, pl.col("instrument"))).fill_null(False)
         return (
             bars.lazy()
             .join(self._newest.lazy(), on="instrument", how="left")

@@ -5,7 +5,6 @@ Nothing here knows Flink, or where the tick log is; flink_jobs/operators.py brin
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import polars as pl
 
@@ -13,6 +12,7 @@ from bar.clock import now_ms
 from bar.fold import PARTIAL_SCHEMA
 from bar.frames import parse_frames
 from bar.store import Progress
+from feed.completeness import Completes, CompleteTo, complete_to
 from flink_jobs.open_bars import Added, OpenBars
 from flink_jobs.publication import Publication, published_bars, published_late
 from flink_jobs.spec import BarsJobSpec
@@ -20,18 +20,7 @@ from flink_jobs.spec import BarsJobSpec
 _PROGRESS_EVERY_MS = 1_000
 # So many deltas are kept one by one before they are joined, which bounds the work of a restart.
 _MAX_DELTAS = 400
-_FOR_GOOD_MS = 2**61
 _NO_PARTIALS = pl.DataFrame(schema=PARTIAL_SCHEMA)
-
-
-class Source(Protocol):
-    """What a source says of itself: up to when it is complete, and whether it has nothing more to give."""
-
-    @property
-    def complete_to_ms(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def ended(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -47,14 +36,15 @@ class Delivery:
     next_sequence: int
     caught_up: bool
     source: str | None
-    sources: Sequence[Source]
+    sources: Sequence[Completes]
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a shard stands in the log, what it counted so far, and how complete its sources were then.
+    """Where a shard stands in the log, what it counted so far, and how complete its sources were then, by prefix.
 
-    frames, lateness_ms: what the bars held were made for; comma-separated frames.
+    frames, lateness_ms: what the bars held were made for; comma-separated frames. complete_to_ms: what checkpoints from
+    before there were prefixes say instead of complete_to.
     """
 
     next_sequence: int = 1
@@ -64,6 +54,12 @@ class Cursor:
     final: bool = False
     frames: str = ""
     lateness_ms: int = 0
+    complete_to: CompleteTo | None = None
+
+    @property
+    def completeness(self) -> CompleteTo:
+        """Return up to when the sources were complete."""
+        return {"": self.complete_to_ms} if self.complete_to is None else self.complete_to
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ class Shard:
         self._deltas = len(kept)
         if kept:
             lengths = [frame.length_ms for frame in self._spec.frame_list]
-            self._open.restore(pl.concat(kept).filter(pl.col("frame_ms").is_in(lengths)), cursor.complete_to_ms)
+            self._open.restore(pl.concat(kept).filter(pl.col("frame_ms").is_in(lengths)), cursor.completeness)
 
     @property
     def next_sequence(self) -> int:
@@ -117,16 +113,17 @@ class Shard:
         added = self._open.add(mine) if mine is not None else None
         late = added.late if added and added.late is not None and added.late.height else None
         # A source's word that it is complete counts only when everything it wrote before has been read.
-        complete_to_ms = _complete_to_ms(delivery.sources) if delivery.caught_up else before.complete_to_ms
+        completeness = complete_to(delivery.sources) if delivery.caught_up else before.completeness
         ended = delivery.caught_up and bool(delivery.sources) and all(source.ended for source in delivery.sources)
         self._cursor = Cursor(
             delivery.next_sequence,
             before.read + (mine.height if mine is not None else 0),
             before.late + (late.height if late is not None else 0),
-            complete_to_ms,
+            None,
             ended and self._spec.final_only,
             before.frames,
             before.lateness_ms,
+            completeness,
         )
         bars, snapshot = self._bars(added, final=self._cursor.final and not before.final)
         delta = added.partials if added and snapshot is None else None
@@ -138,9 +135,9 @@ class Shard:
         if self._spec.final_only:
             settled = self._open.settle(everything=final)
             return (settled[0].with_columns(closed=pl.lit(True)), settled[1]) if settled else (None, None)
-        if added is None and not self._open.anything_due(self._cursor.complete_to_ms):
+        if added is None and not self._open.anything_due(self._cursor.completeness):
             return None, None
-        changed = self._open.changed(added.partials if added else _NO_PARTIALS, self._cursor.complete_to_ms)
+        changed = self._open.changed(added.partials if added else _NO_PARTIALS, self._cursor.completeness)
         settled = self._open.settle(at_once=self._deltas >= _MAX_DELTAS)
         return changed, settled[1] if settled else None
 
@@ -170,12 +167,3 @@ class Shard:
         )
         anew_from, self._anew = delivery.first_sequence if self._anew else None, False
         return [Publication(progress, published_bars(bars), published_late(late, delivery.source), anew_from)]
-
-
-def _complete_to_ms(sources: Sequence[Source]) -> int | None:
-    """Return up to when all sources that still run are complete; for good, when none does."""
-    if not sources:
-        return None
-    running = [source.complete_to_ms for source in sources if not source.ended]
-    known = [complete_ms for complete_ms in running if complete_ms is not None]
-    return min([*known, _FOR_GOOD_MS]) if len(known) == len(running) else None

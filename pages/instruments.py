@@ -6,10 +6,10 @@ import streamlit as st
 
 from control.home import Home
 from control.instruments.listing import catalogue_of, matching
-from control.instruments.store import DELIVERS_WHAT_IT_HAS, Instrument
+from control.instruments.store import Instrument, what_it_has
 from control.people.roles import Permission
 from pages.parts import readings
-from pages.parts.catalogue import catalogue_age, feed_provider, listings, wait_for_catalogue
+from pages.parts.catalogue import catalogue_age, listings, picked_feed, wait_for_catalogue
 from pages.parts.head import head
 from pages.parts.instrument_tables import live_table, version
 from pages.parts.picking import pasted_list, picks_table, refresh_button, say, table_height
@@ -25,15 +25,16 @@ def page() -> None:
     actor = require(Permission.MANAGE_INSTRUMENTS).actor
     home = Home.find()
     head("Instruments", readings.flow(home))
-    provider = feed_provider(home)
-    if provider in DELIVERS_WHAT_IT_HAS:
+    provider = picked_feed(home)
+    catalogue, state = catalogue_of(home, provider)
+    has = what_it_has(provider, state)
+    if has is not None:
         st.info(
-            f"The provider {provider} delivers everything {DELIVERS_WHAT_IT_HAS[provider]}, so there is nothing to"
-            " pick. These are the instruments that have come so far."
+            f"The feed {provider} delivers everything {has}, so there is nothing to pick. These are the instruments"
+            " that have come so far."
         )
         _live(home, provider, None, "")
         return
-    catalogue, _ = catalogue_of(home, provider)
     if not catalogue:
         wait_for_catalogue(home, provider)
         return

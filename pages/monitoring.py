@@ -20,6 +20,7 @@ from pages.parts.address import picked
 from pages.parts.alert_list import alert_list
 from pages.parts.alert_tables import past_alert_rows
 from pages.parts.facts import facts_row
+from pages.parts.feed_list import feed_list, views_or_stop
 from pages.parts.head import head
 from pages.parts.live_figures import LiveFigures
 from pages.parts.monitor_facts import Latest, monitor_facts, process_rows, taskmanager_rows
@@ -53,6 +54,9 @@ def page() -> None:
         latest = Latest.of(now.readings)
         facts_row(monitor_facts(latest))
         _plots(home, section, range_name)
+        if section == "flow":
+            st.subheader("Feeds", anchor=False)
+            feed_list(views_or_stop(home), "monitoring_feeds")
         if section == "jobs":
             _failures(now.failures)
         if section == "machine":

@@ -8,7 +8,7 @@ from control.people.roles import Permission
 from feed.tick import REASONS
 from pages.parts import quality_readings as quality
 from pages.parts import readings
-from pages.parts.catalogue import feed_provider
+from pages.parts.catalogue import all_feeds
 from pages.parts.head import head
 from pages.parts.quality_tables import Bar, read_bar
 from pages.parts.quality_views import (
@@ -32,7 +32,7 @@ def page() -> None:
     require(Permission.VIEW_OPERATIONS)
     home = Home.find()
     head("Data quality", readings.flow(home))
-    account_view(home, feed_provider(home))
+    account_view(home, tuple(feed.name for feed in all_feeds(home) if feed.enabled))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         view = _choice("View", _VIEWS, "Rejects", "quality_view")
         window_ms = (

@@ -10,8 +10,10 @@ from bar.clock import now_ms
 from bar.frames import parse_frame
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
+from control.feeds.store import feeds_of
 from control.home import Home
-from control.instruments.store import DELIVERS_WHAT_IT_HAS, RECORDED, CatalogueState, Instrument, Instruments
+from control.instruments.store import RECORDED, CatalogueState, Instrument, Instruments, what_it_has
+from feed.names import prefix_of
 
 _RATE_OVER_MS = 60_000
 # A quiet instrument is stale when it has been silent for so many of its own usual gaps, and for a minute at least.
@@ -42,9 +44,13 @@ T = TypeVar("T", Listing, Instrument)
 
 def look(home: Home, provider: str) -> list[Listing]:
     """Return every instrument of the provider, by name; of one without a catalogue, every one that has bars."""
-    catalogue, _ = catalogue_of(home, provider)
+    catalogue, state = catalogue_of(home, provider)
     try:
         with closing(BarReader.open(home.bars_db)) as reader:
+            if what_it_has(provider, state) is not None:
+                catalogue = [
+                    Instrument(provider, name, "", None, None, True) for name in _its_own(home, provider, reader)
+                ]
             return listing(provider, catalogue, reader, now_ms())
     except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
         return [_silent(one) for one in catalogue]
@@ -59,11 +65,18 @@ def catalogue_of(home: Home, provider: str) -> tuple[list[Instrument], Catalogue
         return [], CatalogueState()
 
 
+def catalogue_size(home: Home, provider: str) -> int:
+    """Return how many instruments the provider's catalogue has."""
+    try:
+        with Instruments.read_only(home) as instruments:
+            return instruments.size(provider)
+    except (StoreMissingError, sqlite3.OperationalError):
+        return 0
+
+
 def listing(provider: str, catalogue: Sequence[Instrument], reader: BarReader, now_ms: int) -> list[Listing]:
     """Join a catalogue with what the bars say of its instruments at `now_ms`."""
     with_bars = reader.instruments()
-    if provider in DELIVERS_WHAT_IT_HAS:
-        catalogue = [Instrument(provider, name, "", None, None, enabled=True) for name in with_bars]
     if provider in RECORDED:
         # The time of a recording is that of its newest tick.
         now_ms = max((one.newest_tick_ms or 0 for one in reader.progress()), default=0) or now_ms
@@ -96,6 +109,13 @@ def matching(found: Iterable[T], text: str = "", *, enabled: bool | None = None)
         if (enabled is None or one.enabled == enabled)
         and all(word in f"{one.instrument} {one.description}".casefold() for word in words)
     ]
+
+
+def _its_own(home: Home, provider: str, reader: BarReader) -> list[str]:
+    """Return the instruments with bars that bear the name of this feed, or for the first one, of none."""
+    own = prefix_of(provider)
+    others = tuple(prefix_of(one.name) for one in feeds_of(home) if not one.first)
+    return [name for name in reader.instruments() if (name.startswith(own) if own else not name.startswith(others))]
 
 
 def _silent(one: Instrument) -> Listing:

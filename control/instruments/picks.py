@@ -12,7 +12,7 @@ from control.instruments.errors import (
     UnknownInstrumentsError,
 )
 from control.instruments.report import Line, in_words, judge
-from control.instruments.store import DELIVERS_WHAT_IT_HAS, REFRESH, CatalogueState, Instruments
+from control.instruments.store import REFRESH, CatalogueState, Instruments, what_it_has
 from control.people.roles import Actor, Permission
 
 
@@ -60,7 +60,7 @@ def pick(
 def request_refresh(instruments: Instruments, actor: Actor, provider: str) -> CatalogueState:
     """Ask the feed to fetch the provider's catalogue again; return how the catalogue is, the request included."""
     with action(instruments.db, actor, REFRESH, provider, needs=Permission.MANAGE_INSTRUMENTS) as change:
-        _require_catalogue_of(provider)
+        _require_catalogue_of(instruments, provider)
         if instruments.state(provider).requested_ms is not None:
             change.result = "was asked for already"
         else:
@@ -76,7 +76,7 @@ def request_refresh(instruments: Instruments, actor: Actor, provider: str) -> Ca
 
 def _as_they_are(instruments: Instruments, provider: str) -> dict[str, bool]:
     """Return which instruments of the catalogue are enabled."""
-    _require_catalogue_of(provider)
+    _require_catalogue_of(instruments, provider)
     catalogue = instruments.catalogue(provider)
     if not catalogue:
         raise NoCatalogueError(
@@ -85,10 +85,11 @@ def _as_they_are(instruments: Instruments, provider: str) -> dict[str, bool]:
     return {one.instrument: one.enabled for one in catalogue}
 
 
-def _require_catalogue_of(provider: str) -> None:
-    if provider in DELIVERS_WHAT_IT_HAS:
+def _require_catalogue_of(instruments: Instruments, provider: str) -> None:
+    has = what_it_has(provider, instruments.state(provider))
+    if has is not None:
         raise NotPickableError(
-            f"The provider {provider} delivers everything {DELIVERS_WHAT_IT_HAS[provider]}, so there is nothing to"
+            f"The provider {provider} delivers everything {has}, so there is nothing to"
             " pick; leave out what you do not want there."
         )
 

@@ -1,11 +1,12 @@
 """The catalogue of each provider as last fetched, and which of its instruments are wanted.
 
-    instrument_catalogues   provider, fetched_ms, tried_ms, problem, requested_ms, trace_id
+    instrument_catalogues   provider, fetched_ms, tried_ms, problem, requested_ms, trace_id, everything
     instruments             provider, instrument, description, price_decimals, has_volume, fetched_ms
     instrument_picks        provider, instrument, enabled, changed_ms
 
 The feed writes catalogues, since it alone holds the key; people write picks (see picks.py) and requests. An instrument
 that nobody has picked or dropped follows the default of its provider, also when it appears in the catalogue later.
+A provider is called like the feed that reads it.
 """
 
 from collections.abc import Sequence
@@ -32,10 +33,10 @@ DELIVERS_WHAT_IT_HAS = {"replay": "its files hold", "kafka": "its topic holds"}
 RECORDED = frozenset({"replay"})
 
 REFRESH = "instrument.refresh"
-_migrations = Migrations("instruments")
+instrument_migrations = Migrations("instruments")
 
 
-@_migrations()
+@instrument_migrations()
 def create(db: Database) -> None:
     """Make the first version of the tables."""
     db.conn.execute(
@@ -50,6 +51,12 @@ def create(db: Database) -> None:
         "CREATE TABLE instrument_picks (provider TEXT, instrument TEXT, enabled INTEGER NOT NULL,"
         " changed_ms INTEGER NOT NULL, PRIMARY KEY (provider, instrument)) WITHOUT ROWID"
     )
+
+
+@instrument_migrations()
+def know_who_has_no_list(db: Database) -> None:
+    """Tell a provider that offers a list from one that delivers what its settings name."""
+    db.conn.execute("ALTER TABLE instrument_catalogues ADD COLUMN everything INTEGER NOT NULL DEFAULT 0")
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class CatalogueState:
     """How a catalogue is: when it was fetched, why the last try failed, if it did, and what is still asked for.
 
     requested_ms, trace_id: when and under which trace somebody asked for a new one that the feed has yet to fetch.
+    everything: there is none, and all that the settings name is wanted.
     """
 
     fetched_ms: int | None = None
@@ -79,6 +87,12 @@ class CatalogueState:
     problem: str = ""
     requested_ms: int | None = None
     trace_id: str | None = None
+    everything: bool = False
+
+
+def what_it_has(provider: str, state: CatalogueState) -> str | None:
+    """Say what a provider delivers that offers nothing to pick, such as "its files hold"; None where it does."""
+    return "its settings name" if state.everything else DELIVERS_WHAT_IT_HAS.get(provider)
 
 
 class Instruments:
@@ -90,7 +104,7 @@ class Instruments:
     @classmethod
     def open(cls, home: Home) -> Self:
         """Open for writing, making the tables where there are none."""
-        return cls(open_control_db(home, audit_migrations, account_migrations, _migrations))
+        return cls(open_control_db(home, audit_migrations, account_migrations, instrument_migrations))
 
     @classmethod
     def read_only(cls, home: Home) -> Self:
@@ -120,27 +134,39 @@ class Instruments:
             for name, description, decimals, volume, enabled in rows
         ]
 
+    def size(self, provider: str) -> int:
+        """Return how many instruments the catalogue has."""
+        query = "SELECT count(*) FROM instruments WHERE provider = ?"
+        return int(self.db.conn.execute(query, (provider,)).fetchone()[0])
+
     def state(self, provider: str) -> CatalogueState:
         """Return how the catalogue is."""
         row = self.db.conn.execute(
-            "SELECT fetched_ms, tried_ms, problem, requested_ms, trace_id FROM instrument_catalogues"
+            "SELECT fetched_ms, tried_ms, problem, requested_ms, trace_id, everything FROM instrument_catalogues"
             " WHERE provider = ?",
             (provider,),
         ).fetchone()
-        return CatalogueState(*row) if row else CatalogueState()
+        if row is None:
+            return CatalogueState()
+        fetched_ms, tried_ms, problem, requested_ms, trace_id, everything = row
+        return CatalogueState(fetched_ms, tried_ms, problem, requested_ms, trace_id, bool(everything))
 
     def wanted(self, provider: str) -> frozenset[str] | None:
         """Return the names to ask the provider for; None for everything it has."""
-        if provider in DELIVERS_WHAT_IT_HAS:
+        if what_it_has(provider, self.state(provider)) is not None:
             return None
         catalogue = self.catalogue(provider)
         names = frozenset(one.instrument for one in catalogue if one.enabled)
         # Without a single exception the provider's own idea of everything is newer than our catalogue.
         return None if provider in ENABLED_BY_DEFAULT and len(names) == len(catalogue) else names
 
-    def keep_catalogue(self, provider: str, listed: Sequence[Listed], answers: str | None) -> None:
-        """Replace the catalogue by what was just fetched; `answers`: the trace of the request that asked for it."""
-        at_ms = now_ms()
+    def keep_catalogue(self, provider: str, listed: Sequence[Listed] | None, answers: str | None) -> None:
+        """Replace the catalogue by what was just fetched; `answers`: the trace of the request that asked for it.
+
+        listed: None where the provider has no list.
+        """
+        at_ms, everything = now_ms(), listed is None
+        listed = listed or ()
         with immediate(self.db):
             self.db.conn.execute("DELETE FROM instruments WHERE provider = ?", (provider,))
             self.db.conn.executemany(
@@ -152,7 +178,8 @@ class Instruments:
             )
             self._tried(provider, at_ms, "", answers)
             self.db.conn.execute(
-                "UPDATE instrument_catalogues SET fetched_ms = ? WHERE provider = ?", (at_ms, provider)
+                "UPDATE instrument_catalogues SET fetched_ms = ?, everything = ? WHERE provider = ?",
+                (at_ms, everything, provider),
             )
             if answers is not None:
                 result = f"instruments in the catalogue: {len(listed):,}"
@@ -176,3 +203,9 @@ class Instruments:
             "UPDATE instrument_catalogues SET requested_ms = NULL, trace_id = NULL WHERE provider = ? AND trace_id = ?",
             (provider, answers),
         )
+
+
+def forget(db: Database, provider: str) -> None:
+    """Forget the catalogue and the picks of a provider that is no more."""
+    for table in ("instruments", "instrument_picks", "instrument_catalogues"):
+        db.conn.execute(f"DELETE FROM {table} WHERE provider = ?", (provider,))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
+from control.feeds.views import FeedView, feed_views
 from control.home import Home
 from control.jobs.states import Desired
 from control.jobs.views import JobView, job_views
@@ -36,6 +37,7 @@ class SystemStatus:
     newest_tick_age_s: float | None
     feed_problem: str
     kafka_problem: str = ""
+    feeds: Sequence[FeedView] = ()
 
     @property
     def running(self) -> bool:
@@ -68,6 +70,7 @@ def look(home: Home) -> SystemStatus:
         newest_tick_age_s=_newest_tick_age_s(home, now_ms),
         feed_problem=problem,
         kafka_problem=kafka_problem(home) if processes else "",
+        feeds=feed_views(home) if processes else (),
     )
 
 
@@ -79,7 +82,7 @@ def _feed(home: Home, now_ms: int) -> tuple[float, str]:
             newest = "SELECT rows, received_ms FROM blocks ORDER BY first_sequence DESC LIMIT 500"
             query = f"SELECT coalesce(sum(rows), 0) FROM ({newest}) WHERE received_ms > ?"
             (rows,) = log.db.conn.execute(query, (now_ms - _RATE_OVER_MS,)).fetchone()
-            problem = next((source.problem for source in log.sources() if source.problem), "")
+            problem = next((one.problem for one in log.sources() if one.problem and not one.ended), "")
     except (StoreMissingError, sqlite3.OperationalError):
         return 0.0, ""
     return rows * 1_000 / _RATE_OVER_MS, problem

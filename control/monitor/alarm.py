@@ -12,6 +12,7 @@ from control.monitor.metrics import Metric, Reading
 from control.monitor.rules import WINDOW_MS, rules
 from control.monitor.standing import Key, Standing, advance
 from control.monitor.webhook import webhook_url
+from feed.connection.state import ConnectionState
 
 _REJECTS_OVER_MS = 60_000
 _LOOKED_BACK = {
@@ -53,8 +54,9 @@ def seen_at(
     log: Log,
     keys: Sequence[KeyExpiry],
     kafka_problem: str,
+    feeds: Mapping[str, ConnectionState],
 ) -> Seen:
     """Put together what there is to judge."""
     recent = {metric: history.recent(metric, at_ms - back_ms) for metric, back_ms in _LOOKED_BACK.items()}
     problems = {source.name: source.problem for source in log.running if source.problem}
-    return Seen(at_ms, readings, recent, jobs, problems, keys, kafka_problem)
+    return Seen(at_ms, readings, recent, jobs, problems, keys, kafka_problem, feeds)

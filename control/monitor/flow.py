@@ -2,14 +2,15 @@
 
 How the delays are measured:
 
-- arrival: from the newest time stamp of the newest block to the moment ingest wrote the block.
+- arrival: from the newest time stamp of a source's newest block to the moment ingest wrote the block.
 - latency: from a tick's own time stamp to its bar being readable, exactly, for the newest tick of each instrument whose
   longest bar forms: such a bar changes only by ticks, so `changed_ms - last_tick_ms` is what the newest one took.
   Median and 95th percentile are over the instruments that moved since the last look. A tick that comes out of order
   makes its instrument's reading too high, never too low.
 - watermark lag: how far the time up to which everything is in the bars lies behind the clock. That time is each shard's
-  newest tick or, once the shard has read the whole log, the time up to which the source says it is complete; the
-  shard that is furthest behind counts.
+  newest tick or, once the shard has read the whole log, the time up to which a source says it is complete; the
+  shard that is furthest behind counts. A source that is stuck holds back its own instruments only, and is told of
+  by its own idle time.
 """
 
 import sqlite3
@@ -25,6 +26,7 @@ from bar.sqlite_file import StoreMissingError
 from bar.store import Progress
 from control.home import Home
 from control.monitor.metrics import Kind, Metric, Reading, Subject
+from feed.completeness import complete_to
 from feed.ticklog import Source, TickLog
 
 _NS_PER_MS = 1_000_000
@@ -35,11 +37,10 @@ _MAX_INSTRUMENTS = 200
 
 @dataclass(frozen=True)
 class Log:
-    """Where the tick log stood. arrival: of its last block, when it arrived (ms) and its newest time stamp (ns)."""
+    """Where the tick log stood."""
 
     sources: tuple[Source, ...] = ()
     end_sequence: int = 1
-    arrival: tuple[int, int] | None = None
 
     @property
     def running(self) -> list[Source]:
@@ -48,16 +49,16 @@ class Log:
 
     @property
     def complete_to_ms(self) -> int | None:
-        """Return up to when all running sources say they are complete, None if one does not."""
-        known = [source.complete_to_ms for source in self.running]
-        return min((one for one in known if one is not None), default=None) if None not in known else None
+        """Return the latest time up to which sources say their instruments are complete, None if none says."""
+        known = complete_to(self.running).values()
+        return max((one for one in known if one is not None), default=None)
 
 
 def read_log(path: Path) -> Log:
     """Read where the tick log stands; one that is not there yet is empty."""
     try:
         with TickLog.read_only(path) as log:
-            return Log(log.sources(), log.end_sequence(), log.newest_arrival())
+            return Log(log.sources(), log.end_sequence())
     except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
         return Log()
 
@@ -77,10 +78,10 @@ def _sources(log: Log, at_ms: int) -> Iterator[Reading]:
         subject = Subject(Kind.SOURCE, source.name)
         yield Reading(subject, Metric.TICKS_ACCEPTED, source.accepted)
         yield Reading(subject, Metric.TICKS_REJECTED, source.rejected)
-        arrived_ms, newest_ns = log.arrival or (source.updated_ms, None)
+        arrived_ms = source.arrived_ms or source.updated_ms
         yield Reading(subject, Metric.IDLE_S, _seconds(at_ms - arrived_ms))
-        if source.live and newest_ns is not None:
-            yield Reading(subject, Metric.ARRIVAL_DELAY_S, _seconds(arrived_ms - newest_ns // _NS_PER_MS))
+        if source.live and source.newest_ns is not None:
+            yield Reading(subject, Metric.ARRIVAL_DELAY_S, _seconds(arrived_ms - source.newest_ns // _NS_PER_MS))
 
 
 def _jobs(reader: BarReader, log: Log, at_ms: int, since_ms: int) -> Iterator[Reading]:

@@ -13,6 +13,7 @@ from control.keys.info import moment
 from control.monitor.jobs import WatchedJob
 from control.monitor.metrics import Kind, Metric, Reading, Subject
 from control.monitor.rules import Rules, Trouble
+from feed.connection.state import ConnectionState, Phase
 
 # Well again is this much better than the threshold.
 _MARGIN = 0.2
@@ -35,6 +36,7 @@ class Seen:
     recent: values over a while, oldest first: of the last ten minutes for what tells restarts, of the last minute for
     rates of rejects. problems: why a source delivers nothing, by its name, where it says so.
     kafka_problem: why ticks do not get from the tick log to Kafka, in a sentence; '' if they do, None if not known.
+    feeds: how the connection of each feed stands, where that is known.
     """
 
     at_ms: int
@@ -44,6 +46,7 @@ class Seen:
     problems: Mapping[str, str] = field(default_factory=dict)
     keys: Sequence[KeyExpiry] = ()
     kafka_problem: str | None = None
+    feeds: Mapping[str, ConnectionState] = field(default_factory=dict)
 
     def of(self, metric: Metric) -> dict[str, float]:
         """Return the newest value of a metric by the name of its subject."""
@@ -75,6 +78,8 @@ _Verdicts = Iterator[tuple[str, bool | None, str]]
 
 def _no_data(seen: Seen, most_s: float) -> _Verdicts:
     for source, idle_s in seen.of(Metric.IDLE_S).items():
+        if source in seen.feeds and seen.feeds[source].phase is Phase.IDLE:
+            continue  # nothing is wanted of it
         problem = seen.problems.get(source)
         why = f": {problem}" if problem else "; the log of ingest may say why."
         yield _named(Kind.SOURCE, source), _above(idle_s, most_s), f"No new ticks from {source} for {most_s:g} s{why}"
@@ -152,6 +157,13 @@ def _kafka_away(seen: Seen, _seconds: float) -> _Verdicts:
         yield "kafka", bool(seen.kafka_problem), f"Ticks do not reach Kafka. {seen.kafka_problem}".rstrip()
 
 
+def _feed_down(seen: Seen, _seconds: float) -> _Verdicts:
+    for name, state in seen.feeds.items():
+        # While it is tried again nobody knows.
+        bad = None if state.phase is Phase.CONNECTING else state.phase in (Phase.REFUSED, Phase.BROKEN, Phase.RESTING)
+        yield f"feed:{name}", bad, f"The feed {name} delivers nothing ({state.phase}): {state.sentence}"
+
+
 _JUDGES: Mapping[Trouble, Callable[[Seen, float], _Verdicts]] = {
     Trouble.NO_DATA: _no_data,
     Trouble.NO_CHECKPOINT: _no_checkpoint,
@@ -163,6 +175,7 @@ _JUDGES: Mapping[Trouble, Callable[[Seen, float], _Verdicts]] = {
     Trouble.PROCESS_RESTARTS: _process_restarts,
     Trouble.KEY_EXPIRES: _key_expires,
     Trouble.KAFKA_AWAY: _kafka_away,
+    Trouble.FEED_DOWN: _feed_down,
 }
 
 

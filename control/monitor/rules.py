@@ -43,6 +43,7 @@ class Trouble(StrEnum):
     PROCESS_RESTARTS = "process_restarts"
     KEY_EXPIRES = "key_expires"
     KAFKA_AWAY = "kafka_away"
+    FEED_DOWN = "feed_down"
 
     @property
     def words(self) -> str:
@@ -66,6 +67,7 @@ _WORDS = {
     Trouble.PROCESS_RESTARTS: ("A process keeps restarting", "restarts within 10 minutes"),
     Trouble.KEY_EXPIRES: ("A key is about to expire", "days before"),
     Trouble.KAFKA_AWAY: ("Kafka takes no ticks", "seconds"),
+    Trouble.FEED_DOWN: ("A feed needs somebody", "seconds"),
 }
 
 
@@ -92,6 +94,7 @@ DEFAULTS: Rules = {
     Trouble.PROCESS_RESTARTS: Rule(threshold=3),
     Trouble.KEY_EXPIRES: Rule(threshold=14),
     Trouble.KAFKA_AWAY: Rule(threshold=30, severity=Severity.CRITICAL),
+    Trouble.FEED_DOWN: Rule(threshold=30),
 }
 
 

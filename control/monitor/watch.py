@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from bar.clock import now_ms
+from control.feeds.views import current_states
 from control.flink.rest import FlinkRest
 from control.home import Home
 from control.monitor.alarm import Alarm, seen_at
@@ -68,7 +69,8 @@ class Watch:
         self._looked_ms = at_ms
         self._history.write(at_ms, readings, cluster.failures)
         keys, kafka = expiring_keys(self._home), kafka_problem(self._home)
-        self._alarm.step(seen_at(at_ms, readings, self._history, jobs, log, keys, kafka))
+        feeds = current_states(self._home, at_ms)
+        self._alarm.step(seen_at(at_ms, readings, self._history, jobs, log, keys, kafka, feeds))
 
 
 @contextmanager

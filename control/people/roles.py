@@ -22,6 +22,7 @@ class Permission(StrEnum):
     OPERATE_JOBS = "start, stop, restart and rescale jobs"
     MANAGE_JOBS = "create, edit, cancel and delete jobs"
     MANAGE_KEYS = "manage API keys"
+    MANAGE_FEEDS = "manage feeds"
     MANAGE_INSTRUMENTS = "pick instruments"
     MANAGE_ACCOUNTS = "manage accounts"
     ACKNOWLEDGE_ALERTS = "acknowledge alerts"

@@ -39,7 +39,9 @@ class Batches:
             backlog.next_sequence,
             backlog.end_sequence,
             None,
-            tuple(SourceState(one.name, one.live, one.complete_to_ms, one.ended) for one in backlog.sources),
+            tuple(
+                SourceState(one.name, one.live, one.complete_to_ms, one.ended, one.prefix) for one in backlog.sources
+            ),
         )
         parts = self._split(backlog)
         found = list[tuple[int, TickMessage]]()

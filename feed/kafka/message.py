@@ -9,7 +9,7 @@ The ticks come first because readers of Arrow stop at the end of its stream: any
     next_sequence   up to where the log is told to this shard with this message, this sequence itself not included
     end_sequence    where the log ended when the batch was read
     source          whose ticks these are, or null without ticks
-    sources         every source of the log: name, live, complete_to_ms, ended (see feed/ticklog.py)
+    sources         every source of the log: name, live, complete_to_ms, ended, prefix (see feed/ticklog.py)
 """
 
 from collections.abc import Sequence
@@ -39,6 +39,7 @@ class SourceState:
     live: bool
     complete_to_ms: int | None
     ended: bool
+    prefix: str = ""
 
 
 @dataclass(frozen=True)

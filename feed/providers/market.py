@@ -11,6 +11,8 @@ import orjson
 import polars as pl
 import requests
 
+from bar.clock import now_ms
+from feed.connection.state import ConnectionState, Phase, Report
 from feed.provider import Batch, Listed, ProviderError
 
 logger = logging.getLogger(__name__)
@@ -35,9 +37,13 @@ _TICK_SCHEMA: dict[str, pl.DataType] = {
 class MarketError(ProviderError):
     """The market refuses to serve until something is changed; the sentence says what."""
 
+    phase = Phase.BROKEN
+
 
 class MarketKeyRefusedError(MarketError):
     """The market does not accept the API key; store one that it knows."""
+
+    phase = Phase.REFUSED
 
 
 class ConnectionLostError(Exception):
@@ -49,6 +55,7 @@ class MarketProvider:
 
     key_of is asked for the API key at each connect and the key is kept nowhere. wanted is asked again and again which
     instruments to read (None: everything) and may answer differently each time: from then on, nothing else is taken.
+    report is told of lost connections.
     """
 
     live = True
@@ -59,11 +66,13 @@ class MarketProvider:
         key_of: Callable[[], str],
         wanted: Callable[[], frozenset[str] | None] = lambda: None,
         name: str = "market",
+        report: Report = lambda _: None,
     ) -> None:
         self.name = name
         self._url = url.rstrip("/")
         self._key_of = key_of
         self._wanted = wanted
+        self._report = report
 
     def batches(self, cursor: str | None, stop: threading.Event) -> Iterator[Batch]:
         """Yield what the market gives out after `cursor` (None: from the oldest tick it keeps) until `stop` is set.
@@ -96,6 +105,8 @@ class MarketProvider:
                 pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**failures) * random.uniform(0.5, 1)
                 failures = min(failures + 1, 10)
                 logger.warning("%s Connecting to the market again in %.1f s.", lost, pause_s)
+                at_ms = now_ms()
+                self._report(ConnectionState(Phase.WAITING, str(lost), at_ms, at_ms + round(1_000 * pause_s)))
                 stop.wait(pause_s)
 
     def catalogue(self) -> Sequence[Listed]:

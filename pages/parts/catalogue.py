@@ -3,21 +3,41 @@
 import streamlit as st
 
 from charts.texts import plain
+from control.feeds.store import feeds_of
 from control.home import Home
-from control.instruments.listing import Listing, catalogue_of, look
+from control.instruments.listing import Listing, catalogue_of, catalogue_size, look
 from control.settings_file import SettingsError
-from feed.settings import FeedSettings
+from feed.feeds import Feed
 from pages.parts import readings
 from pages.parts.instrument_tables import catalogue_line
 
 
-def feed_provider(home: Home) -> str:
-    """Return the provider that the feed of this home reads; where its settings are broken, say so and end the page."""
+def all_feeds(home: Home) -> list[Feed]:
+    """Return every feed of this home; where feed.json is broken, say so and end the page."""
     try:
-        return FeedSettings.read(home).provider
+        return feeds_of(home)
     except SettingsError as error:
         st.error(plain(str(error)))
         st.stop()
+
+
+def picked_feed(home: Home) -> str:
+    """Let the user choose whose instruments to show; of the feeds that run, the one with most to pick comes first."""
+    feeds = all_feeds(home)
+    if len(feeds) == 1:
+        return feeds[0].name
+    order = sorted(feeds, key=lambda feed: (feed.enabled, catalogue_size(home, feed.name)), reverse=True)
+    return str(
+        st.selectbox(
+            "Feed",
+            [feed.name for feed in order],
+            key="instruments_feed",
+            bind="query-params",
+            format_func=lambda name: f"{name}, {catalogue_size(home, name):,} instruments",
+            label_visibility="collapsed",
+            width=320,
+        )
+    )
 
 
 @st.cache_data(ttl=0.9, max_entries=8, show_spinner=False)

@@ -45,8 +45,9 @@ class Flow:
 
     @property
     def simulated(self) -> bool:
-        """Tell whether the prices come from the demo market."""
-        return self.source is not None and self.source.name == "market"
+        """Tell whether all prices come from the demo market."""
+        running = [source for source in self.sources if not source.ended] or ([self.source] if self.source else [])
+        return bool(running) and all(source.name == "market" for source in running)
 
     @property
     def newest_tick_ms(self) -> int | None:

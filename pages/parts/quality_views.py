@@ -27,10 +27,11 @@ _NO_TOOLS = {"displayModeBar": False}
 
 
 @st.fragment(run_every=2)
-def account_view(home: Home, provider: str) -> None:
+def account_view(home: Home, feeds: tuple[str, ...]) -> None:
     """Keep showing whether every tick is accounted for, and who has gone silent."""
     st.markdown(account_line(quality.account(home)))
-    stale = stale_line(listings(home, provider), readings.now_ms())
+    listed = [one for feed in feeds for one in listings(home, feed)]
+    stale = stale_line(listed, readings.now_ms())
     if stale:
         st.markdown(stale)
 

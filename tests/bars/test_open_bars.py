@@ -21,7 +21,7 @@ def published(
 ) -> list[tuple[str, int, bool, int]]:
     """Add ticks and return (instrument, seconds after START_MS, closed, ticks) of what is to be published."""
     added = bars.add(table)
-    changed = bars.changed(added.partials, complete_to_ms).sort(KEY)
+    changed = bars.changed(added.partials, {"": complete_to_ms}).sort(KEY)
     return [
         (row["instrument"], (row["start_ms"] - START_MS) // 1_000, row["closed"], row["ticks"])
         for row in changed.iter_rows(named=True)
@@ -51,9 +51,9 @@ def test_a_quiet_instrument_closes_when_the_source_is_complete() -> None:
     bars = open_bars()
     published(bars, ticks((100, "A", 1.0)))
     nothing = bars.add(ticks((200, "A", 1.0))).partials.clear()
-    assert bars.changed(nothing, START_MS + 1_499).height == 0
-    assert bars.changed(nothing, START_MS + 1_500)["closed"].to_list() == [True]
-    assert bars.changed(nothing, START_MS + 9_000).height == 0
+    assert bars.changed(nothing, {"": START_MS + 1_499}).height == 0
+    assert bars.changed(nothing, {"": START_MS + 1_500})["closed"].to_list() == [True]
+    assert bars.changed(nothing, {"": START_MS + 9_000}).height == 0
 
 
 def test_a_late_tick_within_the_lateness_amends_a_closed_bar() -> None:
@@ -103,12 +103,12 @@ def test_a_restart_from_deltas_goes_on_as_if_nothing_had_happened() -> None:
     rows = [(at * 700 % 13_000, "AB"[at % 2], 1.0 + at) for at in range(200)]
     first, second = ticks(*rows[:120]), ticks(*rows[120:], first_sequence=121)
     straight, broken = open_bars("1s,5s"), open_bars("1s,5s")
-    straight.changed(straight.add(first).partials, START_MS + 6_000)
+    straight.changed(straight.add(first).partials, {"": START_MS + 6_000})
     kept = [broken.add(first.slice(at, 10)).partials for at in range(0, first.height, 10)]
     restored = open_bars("1s,5s")
-    restored.restore(pl.concat(kept), START_MS + 6_000)
+    restored.restore(pl.concat(kept), {"": START_MS + 6_000})
     assert restored.forming == straight.forming
-    expected = straight.changed(straight.add(second).partials, START_MS + 9_000).sort(KEY)
-    assert restored.changed(restored.add(second).partials, START_MS + 9_000).sort(KEY).equals(expected)
+    expected = straight.changed(straight.add(second).partials, {"": START_MS + 9_000}).sort(KEY)
+    assert restored.changed(restored.add(second).partials, {"": START_MS + 9_000}).sort(KEY).equals(expected)
     assert expected.filter(pl.col("close_time_ns") > 0).height == expected.height
     assert restored.newest_ms == straight.newest_ms == (first["time_ns"].max() or 0) // NS_PER_MS  # type: ignore[operator]

@@ -25,9 +25,9 @@ def measured(home: Home, at_ms: int, since_ms: int = 0) -> dict[tuple[Subject, M
 
 def written_ms(home: Home) -> int:
     """Return when the stores were written."""
-    arrival = read_log(home.ticks_db).arrival
-    assert arrival
-    return arrival[0]
+    arrived_ms = read_log(home.ticks_db).sources[0].arrived_ms
+    assert arrived_ms
+    return arrived_ms
 
 
 def test_a_home_without_stores_has_nothing_to_measure(home: Home) -> None:
@@ -63,7 +63,7 @@ SHARD = Progress("bars", 0, "1s,1m", 300_000, 2, 11, 10, 1, 0, 0, T_MS - 700, Fa
 
 def at_rest(*, complete_to_ms: int | None, ticks: int) -> Log:
     source = read_log_source(complete_to_ms)
-    return Log((source,), ticks + 1, (T_MS - 400, (T_MS - 900) * 1_000_000))
+    return Log((replace(source, arrived_ms=T_MS - 400, newest_ns=(T_MS - 900) * 1_000_000),), ticks + 1)
 
 
 def read_log_source(complete_to_ms: int | None):  # type: ignore[no-untyped-def]
@@ -91,6 +91,18 @@ def test_a_quiet_market_that_is_complete_does_not_lag(home: Home) -> None:
     found = {one.metric: one.value for one in measure_flow(home, log, T_MS, 0)}
     assert found[Metric.WATERMARK_LAG_S] == 0.25
     assert found[Metric.BACKLOG_TICKS] == 0
+
+
+def test_a_source_that_is_stuck_is_idle_and_makes_nobody_else_lag(home: Home) -> None:
+    live(home, SHARD, replace(SHARD, shard=1, newest_tick_ms=T_MS - 60_000))
+    log = at_rest(complete_to_ms=T_MS - 250, ticks=10)
+    stuck = replace(log.sources[0], name="b", prefix="b:", complete_to_ms=None, arrived_ms=T_MS - 90_000)
+    found = {
+        (one.subject, one.metric): one.value for one in measure_flow(home, Log((*log.sources, stuck), 11), T_MS, 0)
+    }
+    assert found[BARS, Metric.WATERMARK_LAG_S] == 0.25
+    assert found[MARKET, Metric.IDLE_S] == 0.4
+    assert found[Subject(Kind.SOURCE, "b"), Metric.IDLE_S] == 90
 
 
 def test_the_latency_is_what_the_newest_ticks_took_to_their_bars(home: Home) -> None:

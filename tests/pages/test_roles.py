@@ -17,6 +17,7 @@ PAGES = {
     "compare": ("Compare", Permission.VIEW_PRICES),
     "jobs": ("Jobs", Permission.VIEW_OPERATIONS),
     "monitoring": ("Monitoring", Permission.VIEW_OPERATIONS),
+    "feeds": ("Feeds", Permission.VIEW_OPERATIONS),
     "quality": ("Data quality", Permission.VIEW_OPERATIONS),
     "instruments": ("Instruments", Permission.MANAGE_INSTRUMENTS),
     "keys": ("API keys", Permission.MANAGE_KEYS),

@@ -1,0 +1,83 @@
+"""From a feed to the provider that reads it: the one place where both are known."""
+
+from collections.abc import Callable
+
+from control.errors import ControlError
+from control.home import Home
+from control.kafka.access import password
+from control.kafka.settings import KafkaConnection
+from control.keys.store import KeyStore
+from control.machine.ports import LOOPBACK, read_ports
+from control.people.roles import FEED
+from control.settings_file import SettingsError
+from feed.connection.state import Phase, Report
+from feed.feeds import Feed, KafkaFeed, MarketFeed, settings_of
+from feed.market.key import SECRET_NAME
+from feed.names import Named
+from feed.provider import Provider, ProviderError
+from feed.providers.kafka import KafkaProvider
+from feed.providers.market import MarketProvider
+from feed.providers.replay import ReplayProvider
+from feed.settings import FeedSettings
+
+Wanted = Callable[[], frozenset[str] | None]
+
+
+class KeyMissingError(ProviderError):
+    """The key cannot be had from the key store; its page says why."""
+
+    phase = Phase.REFUSED
+
+
+def provider_of(feed: Feed, first: FeedSettings, home: Home, wanted: Wanted, report: Report) -> Provider:
+    """Return the provider of a feed; raise ControlError where it cannot be made.
+
+    first: what feed.json says. wanted: which instruments to read, as the provider calls them, at any moment.
+    """
+    if feed.first:
+        return _first(first, home, wanted, report)
+    return Named(feed.name, _added(feed, home, wanted, report))
+
+
+def _first(settings: FeedSettings, home: Home, wanted: Wanted, report: Report) -> Provider:
+    if settings.provider == "replay":
+        return ReplayProvider(settings.files, settings.columns, settings.speed)
+    topic = settings.kafka
+    if settings.provider == "kafka" and topic is not None:
+        return KafkaProvider(topic, settings.columns, lambda: _password(home, topic))
+    ports = read_ports(home)
+    if ports is None:
+        raise SettingsError("The demo market has no port yet; start Barmill with ./barmill up.")
+    return MarketProvider(f"http://{LOOPBACK}:{ports.market}", lambda: _key(home, SECRET_NAME), wanted, report=report)
+
+
+def _added(feed: Feed, home: Home, wanted: Wanted, report: Report) -> Provider:
+    settings = settings_of(feed.kind, feed.settings)
+    match settings:
+        case MarketFeed():
+            key_of = _key_of(feed, home) or (lambda: "")
+            return MarketProvider(f"http://{LOOPBACK}:{settings.port}", key_of, wanted, report=report)
+        case KafkaFeed():
+            return KafkaProvider(settings, settings.columns, lambda: _password(home, settings))
+
+
+def _key_of(feed: Feed, home: Home) -> Callable[[], str] | None:
+    name = feed.key
+    return None if name is None else lambda: _key(home, name)
+
+
+def _key(home: Home, name: str) -> str:
+    """Look a key up at the moment of its use."""
+    try:
+        with KeyStore.open(home, FEED) as store:
+            return store.reveal(name)
+    except ControlError as error:
+        raise KeyMissingError(str(error)) from error
+
+
+def _password(home: Home, brokers: KafkaConnection) -> str | None:
+    """Look the password for Kafka up at the moment of its use."""
+    try:
+        return password(home, brokers, FEED)
+    except ControlError as error:
+        raise KeyMissingError(str(error)) from error
