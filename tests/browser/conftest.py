@@ -34,8 +34,9 @@ _FLAGS = [
 ]
 
 
-# A busy machine takes its time; what comes, comes as soon as it can.
-expect.set_options(timeout=30_000)
+# A busy machine takes its time; what comes, comes as soon as it can. Set once and for all: whoever changes it for some
+# tests changes it for all that follow.
+expect.set_options(timeout=60_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

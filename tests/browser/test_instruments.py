@@ -1,9 +1,7 @@
 """Picking instruments in a real browser, with a real market and a real feed behind it."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from control.home import Home
@@ -12,17 +10,8 @@ from tests.browser.conftest import Serve, Watched
 from tests.feed.feeds import TIMEOUT_S, RunningFeed, running_feed
 
 PICKED = "OAKR/USD"
-_PATIENCE_MS = 60_000
 # Where the box of a row stands in the canvas of the table.
 _BOX_X, _ROW_HEIGHT = 16, 31
-
-
-@pytest.fixture(autouse=True)
-def _be_patient() -> Iterator[None]:
-    """Three processes and a browser start at once here, on a machine that may have other things to do."""
-    expect.set_options(timeout=_PATIENCE_MS)
-    yield
-    expect.set_options(timeout=None)
 
 
 def open_instruments(page: Page, app: str, query: str = "") -> Locator:
