@@ -23,6 +23,9 @@ _SUPERSEDED_LATER = f"{_KNOWN} AND superseded_ms > :as_of_ms"
 _EVER = (-(2**62), 2**62)
 # How far ahead of the clock a live tick may be at most (feed/tick.py); nothing that starts later was known.
 _AHEAD_MS = 5_000
+# Making one bar of a stored one takes about 4 microseconds, and nobody should wait for a view for a tenth of a second.
+_ROWS_AT_ONCE = 15_000
+_LEAST_AT_ONCE = 100
 
 
 class FrameNotStoredError(ValueError):
@@ -63,6 +66,13 @@ def read(db: Database, query: BarQuery, stored: Sequence[Frame], reached_ms: int
         return pl.DataFrame(schema=BAR_SCHEMA)
     source = _Source(db, finer, reached_ms)
     return _filled(source, query) if query.fill else source.read(query)
+
+
+def at_once(frame: Frame, stored: Sequence[Frame]) -> int:
+    """Return how many bars of a frame to ask for at once: the fewer, the more stored ones each is made of."""
+    finer = longest_divisor(frame, stored)
+    in_one = 1 if finer is None else frame.length_ms // finer.length_ms
+    return max(_ROWS_AT_ONCE // in_one, _LEAST_AT_ONCE)
 
 
 def changed_since(

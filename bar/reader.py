@@ -97,6 +97,10 @@ class BarReader:
         )
         return sorted({*stored, *usual})
 
+    def at_once(self, instrument: str, frame: Frame) -> int:
+        """Return how many bars to read at once, so that nobody waits."""
+        return query.at_once(frame, self._stored(instrument))
+
     def read(self, asked: BarQuery) -> pl.DataFrame:
         """Return the bars asked for, oldest first; raise FrameNotStoredError for a frame that cannot be made."""
         return query.read(self._db, asked, self._stored(asked.instrument), self._reached_ms())

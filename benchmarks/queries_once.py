@@ -20,6 +20,7 @@ import polars as pl
 
 from bar.frames import Frame, parse_frame
 from bar.model import BAR_SCHEMA
+from bar.query import at_once
 from bar.reader import BarQuery, BarReader
 from bar.standing import closes, standing
 from bar.store import BarStore, Progress
@@ -27,6 +28,8 @@ from benchmarks.latency import percentiles
 from charts.watchlist import SPANS_MS
 
 _SHARES = {"1s": 0.5, "1m": 0.455, "1h": 0.045}
+_STORED = [parse_frame(text) for text in _SHARES]
+_CHARTS = ("1s", "5s", "30s", "1m", "5m", "30m", "1h", "4h")
 _DAY_MS = 86_400_000
 _END_MS = 20_000 * _DAY_MS
 _REVISED_EVERY = 100
@@ -34,7 +37,11 @@ _INSTRUMENTS_PER_MILLION = 10
 _SEED = 1
 _COMPARED = 5
 # As charts begin (pages/parts/chart_bars.py); no store has a thousand days.
-_SHOWN = {**dict.fromkeys(("1s", "5s", "30s", "1m", "5m", "30m", "1h", "4h"), 1_000), "1d": 180}
+_BEGINS_WITH = 1_000
+_SHOWN = {
+    **{text: min(_BEGINS_WITH, at_once(parse_frame(text), _STORED)) for text in _CHARTS},
+    "1d": 180,
+}
 _LIVE_MS = 15_000
 
 

@@ -56,6 +56,7 @@ def candle_chart(view: ChartView, shown: Shown, read_ms: int, flow: Flow, headin
         "words": chart_in_words(shown.bars, view.instrument, view.frame),
         "live": shown.live,
         "whole": shown.whole,
+        "at_once": shown.at_once,
         "head_slot": shown.newest["start_ms"][-1] // view.frame.length_ms if shown.newest.height else None,
         "range": view.range_ms,
         "kind": view.kind,

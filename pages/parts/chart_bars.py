@@ -26,7 +26,7 @@ class Shown:
     """Bars (BAR_SCHEMA, oldest first) with the lines over them and the gaps among them.
 
     newest: the newest bars there are, shown or not. live: they reach up to now, and updates follow. whole: there are no
-    older ones.
+    older ones. at_once: so many more at most are to be asked for at once.
     """
 
     bars: pl.DataFrame
@@ -35,11 +35,13 @@ class Shown:
     gaps: Sequence[tuple[int, int, str]] = ()
     live: bool = True
     whole: bool = False
+    at_once: int = HISTORY_BARS
 
 
 def history(home: Home, view: ChartView) -> Shown:
     """Read what a chart begins with: the bars of its range, or the newest ones."""
-    read, query = partial(readings.bars, home), replace(view.query, newest=HISTORY_BARS)
+    at_once = min(_MOST_BARS, readings.at_once(home, view.instrument, view.frame))
+    read, query = partial(readings.bars, home), replace(view.query, newest=min(HISTORY_BARS, at_once))
     newest = newest_bars(home, view)
     live = view.as_of_ms is None
     if view.range_ms is not None and newest.height:
@@ -47,10 +49,10 @@ def history(home: Home, view: ChartView) -> Shown:
         live = live and to_ms > newest["start_ms"][-1]
         to_ms = max(to_ms, newest["end_ms"][-1]) if live else to_ms
         wanted = replace(view, to_ms=to_ms).bars_in_range
-        query = replace(query, to_ms=None if live else to_ms, newest=min(max(HISTORY_BARS, wanted), _MOST_BARS))
+        query = replace(query, to_ms=None if live else to_ms, newest=min(max(HISTORY_BARS, wanted), at_once))
     bars, lines = studied(read, query, view.studies)
     whole = query.newest is not None and bars.height < query.newest
-    return Shown(bars, newest, lines, explained_gaps(home, bars, view.frame), live, whole)
+    return Shown(bars, newest, lines, explained_gaps(home, bars, view.frame), live, whole, at_once)
 
 
 def newest_bars(home: Home, view: ChartView) -> pl.DataFrame:

@@ -48,6 +48,11 @@ def offered(home: Home, instrument: str) -> list[Frame]:
     return _from_bars(home, lambda reader: reader.offered(instrument)) or []
 
 
+def at_once(home: Home, instrument: str, frame: Frame) -> int:
+    """Return how many bars to read at once, so that nobody waits."""
+    return _from_bars(home, lambda reader: reader.at_once(instrument, frame)) or 1
+
+
 def bars(home: Home, query: BarQuery) -> pl.DataFrame:
     """Return the bars asked for, oldest first; raise FrameNotStoredError for a frame that cannot be made."""
     found = _from_bars(home, lambda reader: reader.read(query))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 
 from bar.frames import Frame, parse_frame
 from bar.model import BAR_VALUES
+from bar.query import at_once
 from bar.reader import BarQuery, BarReader, FrameNotStoredError
 from bar.store import BarStore, Progress
 from tests.bars.test_fold import TICKS
@@ -190,3 +191,20 @@ def test_only_long_bars_with_changed_short_ones_are_sent_again(tmp_path: Path, m
         assert changed(MINUTE_MS + 300_000) == [0, 1, 2, 3]
         assert changed(MINUTE_MS + 310_000, MINUTE_MS + 60_001) == []
         assert changed(MINUTE_MS + 310_001) == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "stored_frames", "bars"),
+    [
+        ("1m", "1s,1m,1h", 15_000),
+        ("5m", "1s,1m,1h", 3_000),
+        ("30m", "1s,1m,1h", 500),
+        ("1d", "1m", 100),
+        ("1m", "", 15_000),
+    ],
+)
+def test_the_more_stored_bars_one_is_made_of_the_fewer_are_read_at_once(
+    frame: str, stored_frames: str, bars: int
+) -> None:
+    stored = [parse_frame(text) for text in stored_frames.split(",") if text]
+    assert at_once(parse_frame(frame), stored) == bars

@@ -211,3 +211,8 @@ def test_a_range_of_more_bars_than_a_chart_holds_says_that_it_is_cut(written: Wr
         return "21,600 bars of 1s, and a chart holds 20,000" in texts(app)
 
     assert (said(5), said(6)) == (False, True)
+
+
+def test_a_chart_whose_bars_are_made_of_many_asks_for_fewer_at_once() -> None:
+    asked = {frame: chart(opened("chart", instrument="AAA/USD", frame=frame))["at_once"] for frame in ("1s", "30s")}
+    assert asked == {"1s": 5_000, "30s": 500}

@@ -49,7 +49,7 @@ class BarBook {
     if (message.read_ms <= this.readMs) return;
     this.readMs = message.read_ms;
     this.head = Math.max(this.head, lastSlot(message));
-    if (this.live) this.add(message);
+    if (this.live) this.add(message, this.whole ? -Infinity : this.from);
     this.trim(middle);
   }
 

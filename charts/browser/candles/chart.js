@@ -113,7 +113,7 @@ class Chart {
     if (this.history.heading) this.heading.href = this.linkTo("chart");
     this.buttons.study.href = this.linkTo("study");
     for (const kind of ["csv", "parquet"]) this.buttons[kind].href = fileAddress(`/bars.${kind}`, this.history.query, this.book, this.seen);
-    this.loader.follow(this.book, this.seen, this.history.query);
+    this.loader.follow(this.book, this.seen, this.history);
   }
 
   linkTo(page) { return viewAddress(page, this.book, this.seen, this.history.choices); }
@@ -186,7 +186,7 @@ class Chart {
 
   toNewest() {
     this.seen.follow = true;
-    if (!this.book.live) this.loader.newest(this.book, this.history.query);
+    if (!this.book.live) this.loader.newest(this.book, this.history);
   }
 
   point(at) {

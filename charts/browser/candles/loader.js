@@ -1,6 +1,6 @@
 // Bars that the page was not given: fetched over plain HTTP as one scrolls, so that no page has to run for it.
 
-const LEAST_FETCHED = 1_000, MOST_FETCHED = 5_000, TRY_AGAIN_MS = 5_000, MOST_VERSIONS = 200;
+const USUALLY_FETCHED = 1_000, TRY_AGAIN_MS = 5_000, MOST_VERSIONS = 200;
 
 class Loader {
   constructor(changed) {
@@ -10,10 +10,10 @@ class Loader {
   }
 
   // Fetch what is about to come into view, unless a fetch is under way or one just failed.
-  follow(book, seen, query) {
+  follow(book, seen, {query, at_once}) {
     const now = performance.now();
     if (this.busy || now < (this.notBefore ?? 0) || !book.newest) return;
-    const count = Math.max(LEAST_FETCHED, Math.min(MOST_FETCHED, Math.ceil(seen.span * 1.5)));
+    const count = Math.min(at_once, Math.max(USUALLY_FETCHED, Math.ceil(seen.span * 1.5)));
     const near = seen.span / 2, frameMs = book.frameMs;
     if (!book.whole && seen.left - near < book.from) {
       const until = book.from;
@@ -28,9 +28,10 @@ class Loader {
   }
 
   // Fetch the newest bars there are, in place of all that is held.
-  newest(book, query) {
-    this.fetchBars(query, Date.now() + 86_400_000, LEAST_FETCHED, book, (message) => {
-      book.begin({...message, live: true, whole: message.slot.length < LEAST_FETCHED});
+  newest(book, {query, at_once}) {
+    const count = Math.min(at_once, USUALLY_FETCHED);
+    this.fetchBars(query, Date.now() + 86_400_000, count, book, (message) => {
+      book.begin({...message, live: true, whole: message.slot.length < count});
     });
   }
 
