@@ -13,6 +13,7 @@ from control.people.roles import Actor, Permission
 from control.redact import redact
 from feed.feeds import Feed, FeedError, MarketFeed, settings_of, written
 from feed.names import FIRST_NAMES, can_be_a_name
+from feed.providers.rest.settings import RestFeed
 
 # Each runs in threads of its own, and each instrument of each is a line in many lists.
 MOST_FEEDS = 32
@@ -82,6 +83,8 @@ def _checked(feeds: Feeds, feed: Feed) -> Feed:
     settings = settings_of(feed.kind, feed.settings)
     if feed.key is None and isinstance(settings, MarketFeed):
         raise FeedError("The demo market wants a key; name one of the key store.")
+    if feed.key is None and isinstance(settings, RestFeed) and settings.needs_key:
+        raise FeedError("These settings have a blank for a key; name one of the key store.")
     if feed.key is not None and find_row(feeds.db, feed.key) is None:
         raise FeedError(f"There is no stored key named {feed.key!r}; add it first, on the page API keys.")
     return replace(feed, settings=written(settings))

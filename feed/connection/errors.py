@@ -12,7 +12,12 @@ QuestionError               one sentence that says what to do, and never holds a
 
 
 class QuestionError(Exception):
-    """A question to a provider failed; the message is one sentence without any key."""
+    """A question to a provider failed; the message is one sentence without any key.
+
+    passes: the same question may well be answered after a while.
+    """
+
+    passes = False
 
 
 class AddressRefusedError(QuestionError):
@@ -22,13 +27,19 @@ class AddressRefusedError(QuestionError):
 class UnreachableError(QuestionError):
     """Nothing came, or it broke off; ask again after a while."""
 
+    passes = True
+
 
 class ServerError(QuestionError):
     """The provider has trouble of its own; ask again after a while."""
 
+    passes = True
+
 
 class LimitedError(QuestionError):
     """The provider was asked too often; ask again after `retry_after_s`, or, if it is None, after a while."""
+
+    passes = True
 
     def __init__(self, sentence: str, retry_after_s: float | None) -> None:
         super().__init__(sentence)

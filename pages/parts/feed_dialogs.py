@@ -1,6 +1,6 @@
 """The dialogs of the feeds page, and what came of the last one. Which one is open is in the session."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import streamlit as st
@@ -12,9 +12,11 @@ from control.feeds.store import Feeds
 from control.home import Home
 from control.keys.store import KeyStore
 from control.people.roles import Actor, Permission
-from feed.feeds import KINDS, Feed, FeedError, Settings, settings_of
+from feed.feeds import KINDS, Feed, FeedError, settings_of
+from feed.providers.rest.settings import RestFeed
 from feed.ready_made import READY_MADE
 from pages.parts.feed_list import looked_at
+from pages.parts.feed_trial import feed_trial
 from pages.parts.visitor import require
 
 ADD, EDIT, DELETE = "add", "edit", "delete"
@@ -23,9 +25,6 @@ _OPEN, _NEWS, _PROBLEM = "feeds_open", "feeds_news", "feeds_problem"
 _LINES_PX = 220
 
 Change = Callable[[Feeds, Actor], str]
-# What shows the raw answer of a provider beside its ticks before anything is saved, by kind of feed: it is given the
-# home, the settings as typed, and the name of the key.
-TRIALS: Mapping[str, Callable[[Home, Settings, str | None], None]] = {}
 
 
 class _Asked(NamedTuple):
@@ -148,8 +147,8 @@ def _trial(home: Home, kind: str, text: str, key: str | None) -> None:
     except FeedError as error:
         st.caption(f":orange[●] {plain(str(error))}")
         return
-    if kind in TRIALS:
-        TRIALS[kind](home, settings, key)
+    if isinstance(settings, RestFeed):
+        feed_trial(home, settings, key)
 
 
 def _told(done: bool, sentence: str) -> None:

@@ -1,0 +1,83 @@
+"""What an answer of a provider says: rows, the next page, or that something is wrong after all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from feed.connection.answer import Answer, json_of
+from feed.connection.http import Http, redacted, refusal, said_in
+from feed.mapping.errors import MappingError
+from feed.mapping.paths import first_at
+from feed.mapping.rows import rows_of
+from feed.provider import Listed
+from feed.providers.rest.delivered import RawRow
+from feed.providers.rest.question import Asking, catalogue_question, question
+from feed.providers.rest.settings import RestFeed
+
+_OK = range(200, 300)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer: its rows, and what to ask for next, None where that was all."""
+
+    answer: Answer
+    rows: Sequence[RawRow]
+    following: Asking | None
+
+
+def ask(http: Http, settings: RestFeed, asking: Asking, key: str) -> Page:
+    """Ask one question; raise QuestionError or MappingError, neither of which holds the key."""
+    sent = question(settings, asking, key)
+    answer = http.get(sent.url, sent.headers, key)
+    return page_of(answer, settings, asking, key)
+
+
+def page_of(answer: Answer, settings: RestFeed, asking: Asking, key: str) -> Page:
+    """Read an answer; raise as `ask` does."""
+    found = json_of(answer)
+    _check_code(found, answer.host, settings, key)
+    try:
+        rows = rows_of(found, settings.rows, asking.instrument)
+        following = _following(found, settings, asking)
+    except MappingError as error:
+        raise MappingError(redacted(f"{answer.host} answered, but not as the mapping says. {error}", key)) from None
+    return Page(answer, rows, following)
+
+
+def listed(http: Http, settings: RestFeed, key: str) -> list[Listed]:
+    """Ask for the catalogue, which the settings must have; raise as `ask` does."""
+    catalogue = settings.catalogue
+    assert catalogue is not None
+    sent = catalogue_question(settings, key)
+    answer = http.get(sent.url, sent.headers, key)
+    found = json_of(answer)
+    _check_code(found, answer.host, settings, key)
+    entries = first_at(found, catalogue.rows)
+    if not isinstance(entries, list):
+        raise MappingError(f'{answer.host} has no list of instruments at "{catalogue.rows}".')
+    return [
+        Listed(name, str(first_at(one, catalogue.description) or "") if catalogue.description else "")
+        for one in entries
+        if isinstance(name := first_at(one, catalogue.instrument), str)
+    ]
+
+
+def _check_code(found: object, host: str, settings: RestFeed, key: str) -> None:
+    """Raise what the status inside an answer means, where the settings say that there is one."""
+    code = first_at(found, settings.code) if settings.code else None
+    number = int(code) if isinstance(code, int | str) and str(code).isdecimal() and len(str(code)) < 6 else None
+    if number is None or number in _OK or number == 0:
+        return
+    said = first_at(found, settings.said) if settings.said else None
+    raise refusal(number, host, said_in(str(said).encode(), key) if said else "")
+
+
+def _following(found: object, settings: RestFeed, asking: Asking) -> Asking | None:
+    pages = settings.pages
+    if pages is None:
+        return None
+    there = first_at(found, pages.cursor or pages.url)
+    if there is None or there == "" or isinstance(there, bool | list | dict):
+        return None
+    following = replace(asking, cursor=str(there)) if pages.cursor else replace(asking, url=str(there))
+    return None if following == asking else following

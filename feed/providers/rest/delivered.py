@@ -1,0 +1,137 @@
+"""What of each instrument was delivered already: the way a poll finds what is new, also after a restart."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from feed.connection.ids import id_of
+from feed.mapping.table import times_ns
+
+RawRow = Mapping[str, object]
+# Of more ids than this only the newest are kept, and rows older than these count as delivered.
+_MOST_IDS = 1_000
+_MOST_STRANGE = 1_000
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far one instrument was delivered.
+
+    newest_ns: time of its newest tick. floor_ns: everything before it counts as delivered; from there on, ticks with
+    ids are told by `ids` (time by id). count: ticks without an id that were delivered with the time newest_ns.
+    """
+
+    newest_ns: int
+    floor_ns: int
+    count: int = 0
+    ids: Mapping[int, int] = field(default_factory=dict)
+
+
+class Delivered:
+    """The marks of all instruments, and the cursors of pages that stay. Changed only by what is delivered."""
+
+    def __init__(self, overlap_ns: int, cursor: str | None = None) -> None:
+        self._overlap_ns = overlap_ns
+        kept = json.loads(cursor) if cursor else {}
+        self._marks = {name: _read_mark(mark) for name, mark in kept.get("marks", {}).items()}
+        self.pages: dict[str, str] = dict(kept.get("pages", {}))
+        self._strange: dict[bytes, None] = {}
+
+    def cursor(self) -> str:
+        """Return all of it as the text to be stored with a batch."""
+        marks = {
+            name: [mark.newest_ns, mark.floor_ns, mark.count, list(mark.ids.items())]
+            for name, mark in self._marks.items()
+        }
+        return json.dumps({"marks": marks, "pages": self.pages}, separators=(",", ":"))
+
+    def since_ns(self, instruments: Iterable[str], start_ns: int) -> int:
+        """Return since when a question about these has to ask; `start_ns` for one that was never delivered."""
+        marks = [self._marks.get(name) for name in instruments]
+        return min((start_ns if mark is None else mark.floor_ns for mark in marks), default=start_ns)
+
+    def skip_until(self, instrument: str, time_ns: int) -> None:
+        """Count everything of an instrument before this time as delivered: it was not wanted."""
+        mark = self._marks.get(instrument)
+        if mark is not None and time_ns > mark.newest_ns:
+            self._marks[instrument] = Mark(time_ns, time_ns)
+
+    def reaches(self, rows: Sequence[RawRow], start_ns: int) -> bool:
+        """Tell whether any of the rows is older than what is to be asked for of its instrument."""
+        times = zip(times_ns(row.get("time") for row in rows), rows, strict=True)
+        return any(
+            at_ns is not None and at_ns < self.since_ns([str(row.get("instrument"))], start_ns) for at_ns, row in times
+        )
+
+    def new(self, rows: Sequence[RawRow], future_ns: int, not_after_ns: int | None = None) -> list[RawRow]:
+        """Return the rows that were not delivered yet, oldest first, and count them as delivered.
+
+        future_ns: rows beyond it are as wrong as rows without a readable time: both come, once for each content, to
+        be rejects, and move no mark, or one wrong row would hide all that follow. not_after_ns: rows beyond it are
+        left for later.
+        """
+        times = times_ns(row.get("time") for row in rows)
+        strange: list[RawRow] = []
+        by_instrument: dict[str, list[tuple[int, RawRow]]] = {}
+        for at_ns, row in sorted(zip(times, rows, strict=True), key=lambda one: one[0] or 0):
+            if self._is_strange(row, at_ns, future_ns):
+                strange += [row] if self._is_news(row) else []
+            elif at_ns is not None and (not_after_ns is None or at_ns <= not_after_ns):
+                by_instrument.setdefault(str(row.get("instrument")), []).append((at_ns, row))
+        found = [one for name, own in by_instrument.items() for one in self._new_of(name, own)]
+        return [*strange, *(row for _, row in sorted(found, key=lambda one: one[0]))]
+
+    def _new_of(self, name: str, rows: Sequence[tuple[int, RawRow]]) -> list[tuple[int, RawRow]]:
+        mark = self._marks.get(name, Mark(0, 0))
+        ids, skip = dict(mark.ids), mark.count
+        found: list[tuple[int, RawRow]] = []
+        for at_ns, row in rows:
+            number = id_of(row.get("id"))
+            if number is not None:
+                if at_ns < mark.floor_ns or number in ids:
+                    continue
+                ids[number] = at_ns
+            elif at_ns <= mark.newest_ns:
+                # As many with this very time as were delivered; what is beyond is another tick, not the same again.
+                skip -= at_ns == mark.newest_ns
+                if at_ns < mark.newest_ns or skip >= 0:
+                    continue
+            found.append((at_ns, row))
+        self._marks[name] = self._moved(mark, rows, ids)
+        return found
+
+    def _moved(self, mark: Mark, rows: Sequence[tuple[int, RawRow]], ids: Mapping[int, int]) -> Mark:
+        newest_ns = max(mark.newest_ns, rows[-1][0])
+        count = sum(at_ns == newest_ns and row.get("id") is None for at_ns, row in rows)
+        if newest_ns == mark.newest_ns:
+            count = max(count, mark.count)
+        if not ids:
+            return Mark(newest_ns, newest_ns, count)
+        floor_ns = max(mark.floor_ns, newest_ns - self._overlap_ns)
+        if len(ids) > _MOST_IDS:
+            floor_ns = max(floor_ns, sorted(ids.values())[-_MOST_IDS])
+        kept = {number: at_ns for number, at_ns in ids.items() if at_ns >= floor_ns}
+        return replace(mark, newest_ns=newest_ns, floor_ns=floor_ns, count=count, ids=kept)
+
+    def _is_strange(self, row: RawRow, at_ns: int | None, future_ns: int) -> bool:
+        return at_ns is None or at_ns > future_ns or (bool(self._strange) and _content(row) in self._strange)
+
+    def _is_news(self, row: RawRow) -> bool:
+        content = _content(row)
+        if content in self._strange:
+            return False
+        self._strange[content] = None
+        if len(self._strange) > _MOST_STRANGE:
+            del self._strange[next(iter(self._strange))]
+        return True
+
+
+def _content(row: RawRow) -> bytes:
+    return orjson.dumps(row, default=str)
+
+
+def _read_mark(kept: Sequence[object]) -> Mark:
+    newest_ns, floor_ns, count, ids = kept
+    return Mark(int(str(newest_ns)), int(str(floor_ns)), int(str(count)), dict(ids))  # type: ignore[call-overload]
