@@ -20,8 +20,8 @@ def test_a_feed_is_added_seen_and_deleted(home: Home, serve: Serve, watched: Wat
         expect(page.get_by_text("No feed of your own yet")).to_be_visible(timeout=WAIT_MS)
         page.get_by_role("button", name="Add a feed").click()
         choose(page, "What", "A topic on Kafka")
-        dialog.get_by_label("Name").fill("desk")
-        dialog.get_by_role("button", name="Add").click()
+        page.locator("[role=dialog] input[aria-label='Name']").fill("desk")
+        dialog.get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_text("The feed desk is added")).to_be_visible(timeout=WAIT_MS)
         expect(dialog).to_have_count(0)
         expect(page.get_by_text("No feed of your own yet")).to_have_count(0)
@@ -29,7 +29,7 @@ def test_a_feed_is_added_seen_and_deleted(home: Home, serve: Serve, watched: Wat
 
         # What ingest says comes by itself.
         state = ConnectionState(Phase.REFUSED, "The brokers refuse us.", now_ms())
-        write_standings(home, Standings(now_ms() + 60_000, {"desk": state}))
+        write_standings(home, Standings(now_ms() + 600_000, {"desk": state}))
         expect(page.get_by_text("The brokers refuse us.").first).to_be_visible(timeout=WAIT_MS)
 
         row = page.locator(".st-key-feeds_row_desk")
@@ -44,5 +44,5 @@ def test_a_feed_is_added_seen_and_deleted(home: Home, serve: Serve, watched: Wat
 
 def choose(page: Page, label: str, option: str) -> None:
     """Choose from a selectbox of the dialog."""
-    page.get_by_role("dialog").get_by_label(label).click()
+    page.get_by_role("dialog").get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option).click()

@@ -50,7 +50,7 @@ def test_a_feed_from_its_beginning_to_its_end(
 def test_the_list_says_how_each_stands(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not running" in say(capsys, "list").out
     state = ConnectionState(Phase.LIMITED, "It asks for fewer questions.", now_ms(), heard_ms=now_ms(), gaps=1)
-    write_standings(home, Standings(now_ms(), {"market": state}))
+    write_standings(home, Standings(now_ms() + 600_000, {"market": state}))
     listed = say(capsys, "list").out
     assert listed.startswith("market  limited")
     assert listed.endswith("It asks for fewer questions.\n")

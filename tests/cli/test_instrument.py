@@ -235,7 +235,7 @@ def test_an_empty_home_says_what_to_do(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("list", "--provider", "elsewhere"), "There is no catalogue of 'elsewhere' here"),
+        (("list", "--provider", "elsewhere"), "There is no feed 'elsewhere' here"),
         (("enable", "-", "BBB"), "stands alone"),
         (("enable", "-"), "There is no name on standard input"),
         (("enable", " "), "Name the instruments to pick."),

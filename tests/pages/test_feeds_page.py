@@ -37,7 +37,7 @@ def two(home: Home) -> Home:
         add(feeds, ADA, "b", "kafka", TOPIC)
     refused = ConnectionState(Phase.REFUSED, "The brokers refused us.", now_ms() - 7_000, skew_ms=12.4, gaps=2)
     receiving = ConnectionState(Phase.RECEIVING, "Prices arrive.", now_ms(), heard_ms=now_ms())
-    write_standings(home, Standings(now_ms(), {"b": refused, "market": receiving}))
+    write_standings(home, Standings(now_ms() + 600_000, {"b": refused, "market": receiving}))
     return home
 
 
