@@ -40,7 +40,7 @@ def picked_feed(home: Home) -> str:
     )
 
 
-@st.cache_data(ttl=0.9, max_entries=8, show_spinner=False)
+@st.cache_data(ttl=0.9, max_entries=64, show_spinner=False)
 def listings(home: Home, provider: str) -> list[Listing]:
     """Read when every instrument last moved, at most once a second for all visitors."""
     return look(home, provider)

@@ -30,6 +30,7 @@ class Flow:
 
     end_sequence: the number the tick log gives out next, 1 while it is empty.
     kafka_problem: why ticks do not get from the tick log to Kafka, in a sentence, or ''.
+    connected: feeds beside the first one whose connection is well, so that silence only means that nothing moves.
     """
 
     read_ms: int
@@ -37,6 +38,7 @@ class Flow:
     progress: tuple[Progress, ...] = ()
     end_sequence: int = 1
     kafka_problem: str = ""
+    connected: frozenset[str] = frozenset()
 
     @property
     def source(self) -> Source | None:
@@ -45,9 +47,14 @@ class Flow:
 
     @property
     def simulated(self) -> bool:
-        """Tell whether all prices come from the demo market."""
-        running = [source for source in self.sources if not source.ended] or ([self.source] if self.source else [])
-        return bool(running) and all(source.name == "market" for source in running)
+        """Tell whether prices come from the demo market, be it beside others."""
+        running = [source for source in self.sources if not source.ended]
+        return any(source.name == "market" for source in running or ([self.source] if self.source else []))
+
+    def simulates(self, instrument: str) -> bool:
+        """Tell whether the prices of this instrument come from the demo market."""
+        prefixes = tuple(source.prefix for source in self.sources if source.prefix)
+        return self.simulated and not instrument.startswith(prefixes)
 
     @property
     def newest_tick_ms(self) -> int | None:
@@ -85,7 +92,7 @@ def freshness(flow: Flow) -> Freshness:
     if source.problem and not source.ended:
         return Freshness(Level.STOPPED, f"No new prices: {source.problem}")
     silent_ms = flow.read_ms - source.updated_ms
-    if not source.ended and silent_ms > SILENT_AFTER_MS:
+    if not source.ended and silent_ms > SILENT_AFTER_MS and not flow.connected:
         return Freshness(Level.STOPPED, f"The feed has been silent for {age(silent_ms)}. {_LOOK}")
     if flow.kafka_problem:
         return Freshness(Level.STOPPED, f"Prices arrive, but get no further: {flow.kafka_problem}")

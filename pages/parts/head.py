@@ -23,12 +23,12 @@ def head(title: str, flow: Flow) -> None:
     """Write the title, and beside it that the prices are not real where they are not."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(title, anchor=False, width="content")
-        simulated_mark(flow)
+        simulated_mark(simulated=flow.simulated)
 
 
-def simulated_mark(flow: Flow) -> None:
-    """Mark that the prices are not real, where they are not."""
-    if flow.simulated:
+def simulated_mark(*, simulated: bool) -> None:
+    """Mark that prices are not real, where they are not."""
+    if simulated:
         st.badge("Simulated data", icon=":material/science:", color="violet", help=_SIMULATED)
 
 

@@ -12,12 +12,17 @@ from bar.frames import Frame, parse_frame
 from bar.model import BAR_SCHEMA
 from bar.reader import BarQuery, BarReader, FrameNotStoredError
 from bar.sqlite_file import StoreMissingError
+from control.feeds.views import current_states
 from control.home import Home
+from feed.connection.state import Phase
 from feed.kafka.standing import kafka_problem
+from feed.names import FIRST_NAMES
 from feed.ticklog import TickLog
 from pages.parts.flow import Flow
 
 T = TypeVar("T")
+
+_WELL = (Phase.RECEIVING, Phase.IDLE)
 
 
 def now_ms() -> int:
@@ -30,7 +35,10 @@ def flow(home: Home) -> Flow:
     progress = _from_bars(home, BarReader.progress) or []
     log = _from_log(home, lambda log: (log.sources(), log.end_sequence()))
     sources, end_sequence = log or ((), 1)
-    return Flow(now_ms(), sources, tuple(progress), end_sequence, kafka_problem(home))
+    at_ms = now_ms()
+    states = current_states(home, at_ms)
+    well = frozenset(name for name, state in states.items() if state.phase in _WELL and name not in FIRST_NAMES)
+    return Flow(at_ms, sources, tuple(progress), end_sequence, kafka_problem(home), well)
 
 
 def instruments(home: Home) -> list[str]:

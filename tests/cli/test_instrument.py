@@ -208,7 +208,7 @@ def test_of_files_there_is_nothing_to_pick(home: Home, capsys: pytest.CaptureFix
     stores.close()
     listed = say(capsys, "list")
     assert listed.out.startswith("FROM FILE  enabled  5  ")
-    assert listed.out.splitlines()[-1].startswith("The provider replay delivers everything its files hold;")
+    assert listed.out.splitlines()[-1].startswith("The feed replay delivers everything its files hold;")
     refused = say(capsys, "disable", "FROM FILE")
     assert refused.code == 1
     assert "so there is nothing to pick" in refused.err
@@ -235,7 +235,7 @@ def test_an_empty_home_says_what_to_do(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("list", "--provider", "elsewhere"), "There is no catalogue of 'elsewhere' here"),
+        (("list", "--provider", "elsewhere"), "There is no feed 'elsewhere' here"),
         (("enable", "-", "BBB"), "stands alone"),
         (("enable", "-"), "There is no name on standard input"),
         (("enable", " "), "Name the instruments to pick."),

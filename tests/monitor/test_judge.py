@@ -7,8 +7,9 @@ import pytest
 
 from control.monitor.jobs import WatchedJob
 from control.monitor.judge import Finding, KeyExpiry, Seen, judge
-from control.monitor.metrics import Metric, Reading, Subject
+from control.monitor.metrics import Kind, Metric, Reading, Subject
 from control.monitor.rules import DEFAULTS, Rule, Trouble
+from feed.connection.state import ConnectionState, Phase
 from tests.monitor.readings import APP, BARS, DISK, MARKET, NOW_MS
 
 DAY_MS = 86_400_000
@@ -39,6 +40,10 @@ def free(gigabytes: float) -> Seen:
 
 def key(days: float) -> Seen:
     return seen(keys=[KeyExpiry("main", NOW_MS + round(days * DAY_MS))])
+
+
+def feed(phase: Phase, **rest: object) -> Seen:
+    return seen(feeds={"b": ConnectionState(phase, "The key was refused.", NOW_MS)}, **rest)  # type: ignore[arg-type]
 
 
 # What was seen, what it is about, and whether that is bad: None for neither bad nor well.
@@ -97,6 +102,14 @@ CASES: Mapping[Trouble, Mapping[str, tuple[Seen, str, bool | None]]] = {
         "not used, or all well": (seen(kafka_problem=""), "kafka", False),
         "away": (seen(kafka_problem=KAFKA_PROBLEM), "kafka", True),
     },
+    Trouble.FEED_DOWN: {
+        "delivers": (feed(Phase.RECEIVING), "feed:b", False),
+        "comes back by itself": (feed(Phase.WAITING), "feed:b", False),
+        "is tried again": (feed(Phase.CONNECTING), "feed:b", None),
+        "is refused": (feed(Phase.REFUSED), "feed:b", True),
+        "answers otherwise than described": (feed(Phase.BROKEN), "feed:b", True),
+        "failed too often": (feed(Phase.RESTING), "feed:b", True),
+    },
 }
 
 
@@ -142,3 +155,14 @@ def test_a_job_that_should_not_run_needs_no_checkpoint() -> None:
 
 def test_a_home_with_nothing_in_it_has_no_trouble() -> None:
     assert judge(seen(), DEFAULTS) == []
+
+
+def test_a_feed_that_needs_somebody_is_named_with_its_sentence() -> None:
+    sentence = found(feed(Phase.REFUSED), Trouble.FEED_DOWN, "feed:b").sentence
+    assert sentence == "The feed b delivers nothing (refused): The key was refused."
+
+
+def test_a_feed_of_which_nothing_is_wanted_is_not_missed() -> None:
+    idle_s = Reading(Subject(Kind.SOURCE, "b"), Metric.IDLE_S, 90)
+    resting = Seen(NOW_MS, [idle_s], feeds={"b": ConnectionState(Phase.IDLE, "Nothing is picked.", NOW_MS)})
+    assert [one for one in judge(resting, DEFAULTS) if one.trouble is Trouble.NO_DATA] == []

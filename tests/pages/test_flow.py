@@ -29,6 +29,11 @@ CASES = {
         Level.STOPPED,
         "Prices arrive, but get no further: Kafka does not answer; 70 ticks wait in the local log.",
     ),
+    "a quiet exchange, well connected": (
+        replace(flow(source("b", silent_ms=60_000)), connected=frozenset({"b"})),
+        Level.LIVE,
+        "Live, newest tick 0.4 s ago.",
+    ),
     "a silent job": (
         flow(job=progress(silent_ms=2_500)),
         Level.STOPPED,
@@ -70,6 +75,9 @@ def test_only_the_demo_market_is_simulated() -> None:
     assert flow(source("market")).simulated
     assert not flow(source("replay")).simulated
     assert not Flow(NOW_MS).simulated
+    both = flow(source("market"), replace(source("b"), prefix="b:"))
+    assert both.simulates("AAA")
+    assert not both.simulates("b:AAA")
 
 
 def reading(after_ms: int, ticks: int) -> Flow:

@@ -1,0 +1,79 @@
+"""`barmill instrument feed`: what it prints, what it changes, and what it refuses."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from bar.clock import now_ms
+from cli import main
+from control.feeds.store import feeds_of
+from control.home import Home
+from control.keys.store import KeyStore
+from control.people.roles import Actor
+from feed.connection.state import ConnectionState, Phase
+from feed.standing import Standings, write_standings
+from tests.cli.test_instrument import Said
+
+
+@pytest.fixture(autouse=True)
+def _use_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BARMILL_HOME", str(home.root))
+    with KeyStore.open(home, Actor("ada")) as keys:
+        keys.add("theirs", "market", "a secret of theirs")
+
+
+def say(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
+    code = main.main(["instrument", "feed", *arguments])
+    captured = capsys.readouterr()
+    return Said(code, captured.out, captured.err)
+
+
+def test_a_feed_from_its_beginning_to_its_end(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "The feed sim is added" in say(capsys, "add", "sim", "--ready-made", "demo-market", "--key", "theirs").out
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"bootstrap": "x:1", "topic": "t"}')
+    added = say(capsys, "add", "b", "--kind", "kafka", "--settings", str(settings), "--json")
+    assert added.json == {"name": "b", "kind": "kafka", "key": None, "enabled": True}
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"port": 8700}'))
+    assert say(capsys, "edit", "sim", "--settings", "-").code == 0
+    shown = say(capsys, "show", "sim", "--json").json
+    assert (shown["settings"], shown["key"]) == ({"kind": "market", "port": 8700}, "theirs")
+    assert say(capsys, "disable", "market").out == "The feed market is disabled.\n"
+    assert say(capsys, "delete", "b").out == "The feed b is deleted.\n"
+    assert [(feed.name, feed.enabled) for feed in feeds_of(home)] == [("market", False), ("sim", True)]
+
+
+def test_the_list_says_how_each_stands(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "not running" in say(capsys, "list").out
+    state = ConnectionState(Phase.LIMITED, "It asks for fewer questions.", now_ms(), heard_ms=now_ms(), gaps=1)
+    write_standings(home, Standings(now_ms() + 600_000, {"market": state}))
+    listed = say(capsys, "list").out
+    assert listed.startswith("market  limited")
+    assert listed.endswith("It asks for fewer questions.\n")
+    (one,) = say(capsys, "list", "--json").json
+    assert (one["phase"], one["gaps"], one["ticks"]) == ("limited", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("add", "b"), "Say what it is with --kind"),
+        (("add", "b", "--ready-made", "demo-market"), "wants a key"),
+        (("add", "b", "--kind", "kafka"), "bootstrap is missing"),
+        (("add", "b", "--kind", "kafka", "--settings", "/nowhere.json"), "cannot be read: No such file"),
+        (("show", "b"), "There is no feed named 'b'"),
+        (("edit", "b"), "There is no feed named 'b'"),
+        (("delete", "market"), "disable it instead"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    said = say(capsys, *arguments)
+    assert said.code == 1
+    assert says in said.err
+    assert said.out == ""
