@@ -99,16 +99,13 @@ class CatchUp:
             if one.ask_at_ms == _NEVER_MS:
                 one.ask_at_ms = now_ms
 
-    def take(self, row: Row, now_ms: int, *, backfilled: bool = False) -> list[Row]:
+    def take(self, row: Row, now_ms: int) -> list[Row]:
         """Take in a tick; return what can go on."""
         one = self._standings.get(str(row.values["instrument"]))
         if one is None:
             return []
         was_waiting = one.lane.waiting
-        ready = one.lane.take(row, backfilled=backfilled)
-        if backfilled and (ready or one.lane.waiting):
-            self._count(one)
-            self.backfilled += len(ready)
+        ready = self._going(one, one.lane.take(row))
         if one.lane.waiting and not was_waiting:
             one.begin(now_ms, now_ms + self._holding.settle_ms)
             self._open[one.lane.instrument] = one
@@ -134,7 +131,7 @@ class CatchUp:
         if one is None:
             return []
         one.asked, one.answers = False, one.answers + 1
-        ready = one.lane.filled()
+        ready = self._going(one, one.lane.filled())
         one.ask_at_ms = now_ms + self._pause_ms(one.answers)
         if not self._hopes(one):
             return ready + self._released(one)
@@ -182,10 +179,17 @@ class CatchUp:
 
     def _released(self, one: _Standing) -> list[Row]:
         missing_before = one.lane.missing
-        ready = one.lane.release()
+        ready = self._going(one, one.lane.release())
         if one.lane.missing > missing_before:
             self._count(one)
         return ready
+
+    def _going(self, one: _Standing, rows: list[Row]) -> list[Row]:
+        """Count what was missed among the ticks that go on."""
+        if fetched := sum(row.backfilled for row in rows):
+            self._count(one)
+            self.backfilled += fetched
+        return rows
 
     def _count(self, one: _Standing) -> None:
         if not one.counted:

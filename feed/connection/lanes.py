@@ -16,11 +16,15 @@ _STRETCHES_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One tick as its provider sent it, and where it belongs: its time, and its id where it has one."""
+    """One tick as its provider sent it, and where it belongs: its time, and its id where it has one.
+
+    backfilled: it was asked for because it had been missed.
+    """
 
     time_ns: int
     id: int | None
     values: Mapping[str, object]
+    backfilled: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,11 @@ class Lane:
         self.resuming = hold
         self._overlapping_to_ns = self.newest_ns or 0
 
-    def take(self, row: Row, *, backfilled: bool = False) -> list[Row]:
+    def take(self, row: Row) -> list[Row]:
         """Take a tick in; return what can go on now, in order."""
         if row.id is not None and self._consecutive:
-            return self._take_counted(row, row.id, backfilled=backfilled)
-        if self._known(row, backfilled=backfilled):
+            return self._take_counted(row, row.id)
+        if self._known(row):
             return []
         if self.resuming:
             self._held_rows.append(row)
@@ -136,16 +140,16 @@ class Lane:
             lane._recent.update(dict.fromkeys(recent if isinstance(recent, list) else (), lane.newest_ns))
         return lane
 
-    def _take_counted(self, row: Row, number: int, *, backfilled: bool) -> list[Row]:
+    def _take_counted(self, row: Row, number: int) -> list[Row]:
         newest = self._ids.newest
-        if number in self._ids or number in self._held or (newest is None and backfilled and self._too_old(row)):
+        if number in self._ids or number in self._held or (newest is None and row.backfilled and self._too_old(row)):
             return []
         fits = newest is not None and number <= newest
         if fits or (newest is None and not self.resuming):
             self._ids.add(number)
             return self._deliver([row])
         self._held[number] = row
-        return self._next_ones() if backfilled or not self.resuming else []
+        return self._next_ones() if row.backfilled or not self.resuming else []
 
     def _next_ones(self) -> list[Row]:
         """Return the held ticks that follow on what was delivered without a gap."""
@@ -156,12 +160,12 @@ class Lane:
             following.append(row)
         return self._deliver(following)
 
-    def _known(self, row: Row, *, backfilled: bool) -> bool:
+    def _known(self, row: Row) -> bool:
         """Tell whether a tick that is not counted has been taken before, and take note of it."""
         if row.id is None:
-            return backfilled and row.time_ns <= (self.newest_ns or self.since_ns or 0)
+            return row.backfilled and row.time_ns <= (self.newest_ns or self.since_ns or 0)
         # What repeats itself after a reconnect can be older than the ids that are remembered.
-        repeats = backfilled or self._overlapping_to_ns > 0
+        repeats = row.backfilled or self._overlapping_to_ns > 0
         watched_ns = self._floor_ns if self.newest_ns is not None else (self.since_ns or 0) - 1
         if row.id in self._recent or (repeats and row.time_ns <= watched_ns):
             return True

@@ -204,7 +204,7 @@ class Line:
             additional_headers=templates.headers_with_key(settings.key, key),
             user_agent_header="barmill",
             proxy=None,
-            open_timeout=OPEN_TIMEOUT_S,
+            open_timeout=min(OPEN_TIMEOUT_S, settings.silence_s),
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=None,
             max_size=MAX_MESSAGE_BYTES,
@@ -223,8 +223,7 @@ class Line:
 
     def _not_taken(self, error: InvalidStatus, key: str) -> QuestionError:
         response = error.response
-        words = said_in(bytes(response.body), key)
-        said = f" ({words})" if words else ""
+        said = said_in(bytes(response.body), key)
         headers = httpx.Headers(list(response.headers.raw_items()))
         return refusal(response.status_code, self._host, said, retry_after_s(headers))
 

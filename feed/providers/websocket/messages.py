@@ -17,6 +17,7 @@ class Kind(StrEnum):
     LIMITED = "limited"
     REFUSED = "refused"
     COMPLAINT = "complaints"
+    SNAPSHOT = "snapshots"
     PRICES = "prices"
     HEARTBEAT = "heartbeats"
     ACK = "acks"
@@ -47,12 +48,14 @@ def read(data: str | bytes, settings: WebSocketFeed) -> Said:
         return Said(Kind.GARBAGE, text=text, problem=f"not JSON ({error})")
     kind = _kind(message, settings)
     server_time = _server_time(message, settings)
-    if kind is Kind.PRICES:
+    if kind in (Kind.PRICES, Kind.SNAPSHOT):
+        history = kind is Kind.SNAPSHOT
         try:
-            rows = rows_of(message, settings.rows)
+            rows = rows_of(message, (settings.snapshot_rows if history else None) or settings.rows)
         except MappingError as error:
             return Said(Kind.GARBAGE, text=text, problem=str(error))
-        return Said(kind, rows[::-1] if settings.snapshot_order == "newest_first" else rows, server_time)
+        newest_first = history and settings.snapshot_order == "newest_first"
+        return Said(kind, rows[::-1] if newest_first else rows, server_time)
     problem = "a message of a kind that the feed is not told of" if kind is Kind.GARBAGE else ""
     return Said(kind, [], server_time, text, problem)
 

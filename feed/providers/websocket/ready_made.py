@@ -42,7 +42,8 @@ COINBASE = WebSocketFeed(
     per_connection=100,
     limited=(Match(path="message", contains="rate limit"), Match(path="reason", contains="rate limit")),
     complaints=(Match(path="type", equals="error"),),
-    prices=(Match(path="type", equals="match"), Match(path="type", equals="last_match")),
+    snapshots=(Match(path="type", equals="last_match"),),
+    prices=(Match(path="type", equals="match"),),
     heartbeats=(Match(path="type", equals="heartbeat"),),
     acks=(Match(path="type", equals="subscriptions"),),
     server_time="time",
@@ -76,6 +77,7 @@ KRAKEN = WebSocketFeed(
     ping_s=1,
     limited=(Match(path="error", contains="rate"),),
     complaints=(Match(path="success", equals=False),),
+    snapshots=(Match(path="type", equals="snapshot"),),
     prices=(Match(path="channel", equals="trade"),),
     heartbeats=(Match(path="channel", equals="heartbeat"), Match(path="method", equals="pong")),
     acks=(Match(path="method", equals="subscribe"), Match(path="method", equals="unsubscribe")),
@@ -91,6 +93,29 @@ KRAKEN = WebSocketFeed(
         per_s=1,
         limited=(Match(path="error", contains="Rate limit"), Match(path="error", contains="Too many requests")),
     ),
+)
+
+# https://docs.kraken.com/api/docs/futures-api/websocket/trade. A connect brings the newest hundred of each product.
+KRAKEN_FUTURES = WebSocketFeed(
+    url="wss://futures.kraken.com/ws/v1",
+    instruments=("PI_XBTUSD", "PI_ETHUSD"),
+    subscribe=({"event": "subscribe", "feed": "trade", "product_ids": ["{instrument}"]},),
+    unsubscribe=({"event": "unsubscribe", "feed": "trade", "product_ids": ["{instrument}"]},),
+    per_message=50,
+    per_connection=100,
+    limited=(Match(path="message", contains="limit"),),
+    complaints=(Match(path="event", equals="error"), Match(path="event", equals="alert")),
+    snapshots=(Match(path="feed", equals="trade_snapshot"),),
+    prices=(Match(path="feed", equals="trade"),),
+    acks=(Match(path="event", equals="subscribed"), Match(path="event", equals="unsubscribed")),
+    acks_per="instrument",
+    ignored=(Match(path="event", equals="info"),),
+    rows=RowMapping(time="time", instrument="product_id", price="price", volume="qty", id="seq", time_format="ms"),
+    snapshot_rows=RowMapping(
+        rows="trades", time="time", instrument="product_id", price="price", volume="qty", id="seq", time_format="ms"
+    ),
+    snapshot_order="newest_first",
+    consecutive_ids=True,
 )
 
 # https://finnhub.io/docs/api/websocket-trades
@@ -115,5 +140,6 @@ FEEDS: Mapping[str, WebSocketFeed] = {
     "binance": BINANCE,
     "coinbase": COINBASE,
     "kraken": KRAKEN,
+    "kraken-futures": KRAKEN_FUTURES,
     "finnhub": FINNHUB,
 }

@@ -19,13 +19,14 @@ from feed.connection.reporting import Reporting, worst
 from feed.connection.skew import Skew
 from feed.connection.staleness import Staleness
 from feed.connection.state import ConnectionState, Phase, Report
+from feed.mapping.row_mapping import ASKED
 from feed.mapping.table import table, times_ns
 from feed.provider import Batch, ProviderError
 from feed.providers.websocket.crew import Crew, Post
 from feed.providers.websocket.fetcher import Answered, Failed, Fetched, Fetcher, Page
 from feed.providers.websocket.line import CaughtUp, Connecting, Down, Ended, Event, Heard, Line, Means, Subscribed, Up
 from feed.providers.websocket.messages import Kind
-from feed.providers.websocket.rows import RawRow, in_order
+from feed.providers.websocket.rows import Ordered, RawRow, in_order
 from feed.providers.websocket.settings import WebSocketFeed
 
 Incoming = Event | Fetched
@@ -108,6 +109,7 @@ class Session:
                 case _:
                     if (post := self._crew.post(event.line)) is not None:
                         self._take_change(post, event)
+                        self._reporting.tell(self._state(self._clock_ms()))
         self._take_heard()
 
     def batch(self) -> Batch | None:
@@ -120,7 +122,8 @@ class Session:
         complete_ms = self._complete_to_ms(now_ms)
         news = complete_ms is not None and (self._complete_ms is None or complete_ms > self._complete_ms)
         quiet = not self._ready and not self._broken
-        self._tell(now_ms)
+        if self._reporting.due(now_ms):
+            self._reporting.tell(self._state(now_ms))
         if quiet and not (news and now_ms - self._batch_ms >= _QUIET_BATCH_MS):
             return None
         self._complete_ms, self._batch_ms = complete_ms if news else self._complete_ms, now_ms
@@ -171,10 +174,12 @@ class Session:
                 post.state = ConnectionState(event.pause.phase, f"{event.error}{rests}", now_ms, retry_ms)
 
     def _take_end(self, event: Ended) -> None:
-        if event.error is None or self._crew.post(event.line) is None:
+        post = self._crew.post(event.line)
+        if event.error is None or post is None:
             return
         phase = Phase.BROKEN if isinstance(event.error, BrokenAnswerError) else Phase.REFUSED
-        self._reporting.tell(replace(self._state(self._clock_ms()), phase=phase, sentence=str(event.error)))
+        post.state = ConnectionState(phase, str(event.error), self._clock_ms())
+        self._reporting.tell(self._state(self._clock_ms()))
         self._over = event.error if isinstance(event.error, ProviderError) else ProviderError(str(event.error))
 
     def _take_heard(self) -> None:
@@ -183,28 +188,23 @@ class Session:
         if not heard:
             return
         self._heard_ms = heard[-1].heard_ms
-        times = times_ns(event.said.server_time for event in heard)
-        rows = list[RawRow]()
-        for event, server_ns in zip(heard, times, strict=True):
-            said, post = event.said, self._crew.post(event.line)
-            if said.kind is Kind.GARBAGE:
-                self._broken.append(f"{said.problem}: {said.text}")
-            elif said.kind is Kind.COMPLAINT:
-                self._complaint = said.text
+        clocks = times_ns(event.said.server_time for event in heard)
+        posts = [self._crew.post(event.line) for event in heard]
+        groups = in_order([self._wanted_rows(event.said.rows, post) for event, post in zip(heard, posts, strict=True)])
+        for event, post, group, server_ns in zip(heard, posts, groups, clocks, strict=True):
+            kind = event.said.kind
+            if kind is Kind.GARBAGE:
+                self._broken.append(f"{event.said.problem}: {event.said.text}")
+            elif kind is Kind.COMPLAINT:
+                self._complaint = event.said.text
+            for row in group.rows:
+                self._staleness.heard(str(row.values["instrument"]), event.heard_ms)
+            newest_ns = self._put_in(group)
+            if kind is Kind.SNAPSHOT or post is None:  # of the past, or of a connection that is no longer used
+                continue
             if server_ns is not None:
                 self._skew.heard(server_ns // _NS_PER_MS, event.heard_ms)
-            if post is None:
-                continue
-            mine = self._wanted_rows(said.rows, post)
-            rows += mine
-            for row in mine:
-                self._staleness.heard(str(row["instrument"]), event.heard_ms)
-            self._complete(post, event, server_ns)
-        newest_ns = self._put_in(rows, backfilled=False)
-        if newest_ns is not None and not self._settings.server_time:
-            for post in {event.line: self._crew.post(event.line) for event in heard if event.said.rows}.values():
-                if post is not None:
-                    post.complete_to(newest_ns // _NS_PER_MS)
+            self._complete(post, event, newest_ns if server_ns is None else server_ns)
 
     def _complete(self, post: Post, event: Heard, server_ns: int | None) -> None:
         """Take note of what a message says about how far its connection has come: all before it has come, too."""
@@ -213,9 +213,11 @@ class Session:
         elif event.said.kind in (Kind.HEARTBEAT, Kind.IGNORED) and self._skew.ms is not None:
             post.complete_to(self._provider_ms(event.heard_ms) - _UNCERTAIN_MS)
 
-    def _wanted_rows(self, rows: Sequence[RawRow], post: Post) -> list[RawRow]:
+    def _wanted_rows(self, rows: Sequence[RawRow], post: Post | None) -> list[RawRow]:
         """Return the rows of wanted instruments, each under the name it was wanted by."""
-        if not self._settings.rows.instrument and len(post.line.names) == 1:
+        if post is None:
+            return []
+        if self._settings.rows.instrument == ASKED and len(post.line.names) == 1:
             return [{**row, "instrument": name} for row in rows for name in post.line.names]
         named = ((row, self._spelling.get(str(row.get("instrument")).casefold())) for row in rows)
         return [{**row, "instrument": name} for row, name in named if name is not None]
@@ -227,7 +229,8 @@ class Session:
                 answer = event.answer
                 if answer.server_ms is not None:
                     self._skew.dated(answer.server_ms, int(answer.asked_ms + answer.took_ms / 2))
-                self._put_in(event.rows, backfilled=True)
+                for group in in_order([event.rows], backfilled=True):
+                    self._put_in(group)
             case Answered():
                 self._put(self._catch_up.answered(instrument, now_ms))
             case Failed():
@@ -235,17 +238,16 @@ class Session:
                 self._limited_until_ms = now_ms + int((event.retry_after_s or 0) * 1_000)
                 self._put(self._catch_up.failed(instrument, now_ms, event.retry_after_s))
 
-    def _put_in(self, raw: Sequence[RawRow], *, backfilled: bool) -> int | None:
+    def _put_in(self, group: Ordered) -> int | None:
         """Put rows into the lanes of their instruments; return the newest time of them."""
         now_ms = self._clock_ms()
-        rows, timeless = in_order(raw)
-        self._ready += timeless
+        self._ready += group.timeless
         limit_ns = (self._provider_ms(now_ms) + _FUTURE_MS) * _NS_PER_MS
         newest_ns = None
-        for row in rows:
+        for row in group.rows:
             sane = row if row.time_ns <= limit_ns else replace(row, time_ns=limit_ns)
-            newest_ns = max(newest_ns or 0, sane.time_ns) if row is sane else newest_ns
-            self._put(self._catch_up.take(sane, now_ms, backfilled=backfilled))
+            newest_ns = max(newest_ns or 0, row.time_ns) if row is sane else newest_ns
+            self._put(self._catch_up.take(sane, now_ms))
         return newest_ns
 
     def _put(self, rows: Iterable[Row]) -> None:
@@ -263,9 +265,6 @@ class Session:
         if not self._catch_up.settled or not all(post.subscribed and post.complete_ms for post in posts):
             return None
         return min(post.complete_ms or 0 for post in posts)
-
-    def _tell(self, now_ms: int) -> None:
-        self._reporting.tell(self._state(now_ms))
 
     def _state(self, now_ms: int) -> ConnectionState:
         state = worst([post.state for post in self._crew] or [ConnectionState(Phase.IDLE, "", now_ms)])

@@ -67,9 +67,10 @@ class WebSocketFeed(Settings):
     acks: what says that a subscription stands; acks_per: what gets one each.
     ping: what is sent every ping_s; without it, a ping of the protocol.
     silence_s: after so long without any message the connection counts as dead.
-    limited, refused, complaints, prices, heartbeats, acks, ignored: tried in this order; what fits none is a reject.
+    limited, refused, complaints, snapshots, prices, heartbeats, acks, ignored: tried in this order; what fits none is a
+    reject. snapshots: prices of the past, as they may come on a connect, and say nothing of how far anything has come.
     server_time: the provider's clock, in any message, read by the time format of `rows`.
-    snapshot_order: of several rows in one message.
+    snapshot_order, snapshot_rows: of snapshots; without the latter their rows are like those of prices.
     consecutive_ids: the ids of an instrument rise one by one, so that a missing one shows.
     limited_codes: codes of a close that mean too many messages or connections.
     """
@@ -88,6 +89,7 @@ class WebSocketFeed(Settings):
     limited: Matches = ()
     refused: Matches = ()
     complaints: Matches = ()
+    snapshots: Matches = ()
     prices: Annotated[Matches, Field(min_length=1)]
     heartbeats: Matches = ()
     acks: Matches = ()
@@ -95,6 +97,7 @@ class WebSocketFeed(Settings):
     ignored: Matches = ()
     server_time: str = ""
     rows: RowMapping
+    snapshot_rows: RowMapping | None = None
     snapshot_order: Literal["newest_first", "oldest_first"] = "oldest_first"
     consecutive_ids: bool = False
     limited_codes: tuple[int, ...] = ()

@@ -11,8 +11,8 @@ from feed.connection.ids import id_of, numbered
 from feed.connection.lanes import Ask, Lane, Row
 
 
-def row(number: int | None, at: int | None = None) -> Row:
-    return Row(at if at is not None else (number or 0) * 10, number, {})
+def row(number: int | None, at: int | None = None, *, backfilled: bool = False) -> Row:
+    return Row(at if at is not None else (number or 0) * 10, number, {}, backfilled)
 
 
 def numbers(rows: list[Row]) -> list[int | None]:
@@ -59,11 +59,11 @@ def test_after_a_reconnect_what_is_live_waits_for_what_is_fetched() -> None:
     lane.reconnected(hold=True)
     assert lane.take(row(8)) == []
     assert lane.ask() == Ask("A", 4, None, 30)
-    assert numbers([r for n in (3, 4, 5) for r in lane.take(row(n), backfilled=True)]) == [4, 5]
+    assert numbers([r for n in (3, 4, 5) for r in lane.take(row(n, backfilled=True))]) == [4, 5]
     assert lane.filled() == []
     assert lane.waiting  # 6 and 7 had not been there yet when they were asked for
     assert lane.ask() == Ask("A", 6, 7, 50)
-    assert numbers([r for n in (7, 6) for r in lane.take(row(n), backfilled=True)]) == [6, 7, 8]
+    assert numbers([r for n in (7, 6) for r in lane.take(row(n, backfilled=True))]) == [6, 7, 8]
     assert not lane.waiting
     assert lane.ask() is None
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_fetched_leaves_a_hole_that_may_still_be_filled() -> None
     assert numbers(lane.release()) == [6]
     assert lane.missing == 3
     assert lane.ask() == Ask("A", 3, 5, 20)
-    assert numbers(lane.take(row(4), backfilled=True)) == [4]
+    assert numbers(lane.take(row(4, backfilled=True))) == [4]
     assert lane.missing == 2
 
 
@@ -98,7 +98,7 @@ def test_a_gap_before_the_first_tick_is_filled_from_when_it_was_watched() -> Non
     lane.reconnected(hold=True)
     assert lane.ask() == Ask("A", None, None, 45)
     for number in (4, 5, 6):
-        assert lane.take(row(number), backfilled=True) == []
+        assert lane.take(row(number, backfilled=True)) == []
     assert numbers(lane.filled()) == [5, 6]
 
 
@@ -108,7 +108,7 @@ def test_ids_that_are_only_names_drop_repeats_and_hold_by_time() -> None:
     lane.reconnected(hold=True)
     assert lane.take(row(9, 50)) == []
     for number, at in ((77, 10), (5, 20), (30, 20), (8, 40)):
-        lane.take(row(number, at), backfilled=True)
+        lane.take(row(number, at, backfilled=True))
     assert numbers(lane.filled()) == [30, 8, 9]
 
 
@@ -125,7 +125,7 @@ def test_without_ids_only_what_is_newer_is_taken_from_a_fetch() -> None:
     assert len(lane.take(row(None, 10)) + lane.take(row(None, 10))) == 2
     lane.reconnected(hold=True)
     for at in (10, 11, 12):
-        lane.take(row(None, at), backfilled=True)
+        lane.take(row(None, at, backfilled=True))
     lane.take(row(None, 13))
     assert [one.time_ns for one in lane.filled()] == [11, 12, 13]
 
