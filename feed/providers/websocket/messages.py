@@ -17,10 +17,10 @@ class Kind(StrEnum):
     LIMITED = "limited"
     REFUSED = "refused"
     COMPLAINT = "complaints"
+    ACK = "acks"
+    HEARTBEAT = "heartbeats"
     SNAPSHOT = "snapshots"
     PRICES = "prices"
-    HEARTBEAT = "heartbeats"
-    ACK = "acks"
     IGNORED = "ignored"
     GARBAGE = "garbage"
 

@@ -67,7 +67,7 @@ class WebSocketFeed(Settings):
     acks: what says that a subscription stands; acks_per: what gets one each.
     ping: what is sent every ping_s; without it, a ping of the protocol.
     silence_s: after so long without any message the connection counts as dead.
-    limited, refused, complaints, snapshots, prices, heartbeats, acks, ignored: tried in this order; what fits none is a
+    limited, refused, complaints, acks, heartbeats, snapshots, prices, ignored: tried in this order; what fits none is a
     reject. snapshots: prices of the past, as they may come on a connect, and say nothing of how far anything has come.
     server_time: the provider's clock, in any message, read by the time format of `rows`.
     snapshot_order, snapshot_rows: of snapshots; without the latter their rows are like those of prices.

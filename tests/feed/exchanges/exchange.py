@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,7 @@ class Wire:
     name = ""
     instruments: tuple[str, ...] = ()
     ids = archive = True
+    history = 0  # how many trades of an instrument come on a connect
     unit_us = 1_000
     refusal: object = None  # the message to a client without the right key; None where the handshake is refused
 
@@ -183,6 +185,11 @@ class Exchange:
             return connection.respond(HTTPStatus.UNAUTHORIZED, f"bad token in {request.path}")
         return None
 
+    def dated(self, _connection: ServerConnection, _request: Request, response: Response) -> None:
+        """Let the handshake say the exchange's own time."""
+        del response.headers["Date"]
+        response.headers["Date"] = formatdate(self.now_us / 1_000_000, usegmt=True)
+
     def serve(self, connection: ServerConnection) -> None:
         """Talk to a client until it goes."""
         client = Client(connection)
@@ -245,6 +252,9 @@ def running(exchange: Exchange) -> Iterator[Exchange]:
             self.end_headers()
             self.wfile.write(body)
 
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return formatdate(exchange.now_us / 1_000_000 if timestamp is None else timestamp, usegmt=True)
+
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
@@ -258,6 +268,7 @@ def running(exchange: Exchange) -> Iterator[Exchange]:
         "127.0.0.1",
         0,
         process_request=exchange.admit,
+        process_response=exchange.dated,
         create_connection=Line,
         ping_interval=None,
         close_timeout=0.2,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from bar.clock import now_ms
 from control.waiting import wait_until
 from feed.connection.catch_up import Holding
 from feed.connection.guard import FeedsAccess, Guard
@@ -50,6 +51,7 @@ class Run:
     wanted: Callable[[], frozenset[str] | None] = lambda: None
     patience: Patience = QUICK
     holding: Holding = HOLDING
+    clock_ms: Callable[[], int] = now_ms
     keys: list[str] = field(default_factory=lambda: [KEY])
     states: list[ConnectionState] = field(default_factory=list)
     error: ProviderError | None = None
@@ -67,6 +69,7 @@ class Run:
             guard=Guard(LOOPBACK_ALLOWED),
             patience=self.patience,
             holding=self.holding,
+            clock_ms=self.clock_ms,
         )
         try:
             for _ in Intake(log, provider, future_tolerance_ms=60_000).run(self.stop):

@@ -49,6 +49,7 @@ class Coinbase(Wire):
 
     name = "coinbase"
     instruments = ("BTC-USD", "ETH-USD", "SOL-USD")
+    history = 1
     unit_us = 1
 
     def asked(self, message: Mapping[str, object]) -> tuple[list[str], list[str]]:
@@ -109,6 +110,7 @@ class Kraken(Wire):
 
     name = "kraken"
     instruments = ("BTC/USD", "ETH/USD", "MATIC/USD")
+    history = 50
     unit_us = 1
 
     def asked(self, message: Mapping[str, object]) -> tuple[list[str], list[str]]:
