@@ -10,6 +10,7 @@ from control.keys.store import KeyStore
 from control.machine.ports import LOOPBACK, read_ports
 from control.people.roles import FEED
 from control.settings_file import SettingsError
+from feed.connection.guard import FeedsAccess, Guard
 from feed.connection.state import Phase, Report
 from feed.feeds import Feed, KafkaFeed, MarketFeed, settings_of
 from feed.market.key import SECRET_NAME
@@ -18,6 +19,8 @@ from feed.provider import Provider, ProviderError
 from feed.providers.kafka import KafkaProvider
 from feed.providers.market import MarketProvider
 from feed.providers.replay import ReplayProvider
+from feed.providers.websocket.provider import WebSocketProvider
+from feed.providers.websocket.settings import WebSocketFeed
 from feed.settings import FeedSettings
 
 Wanted = Callable[[], frozenset[str] | None]
@@ -59,6 +62,9 @@ def _added(feed: Feed, home: Home, wanted: Wanted, report: Report) -> Provider:
             return MarketProvider(f"http://{LOOPBACK}:{settings.port}", key_of, wanted, report=report)
         case KafkaFeed():
             return KafkaProvider(settings, settings.columns, lambda: _password(home, settings))
+        case WebSocketFeed():
+            guard = Guard(FeedsAccess.read(home))
+            return WebSocketProvider(feed.name, settings, _key_of(feed, home), wanted, report, guard=guard)
 
 
 def _key_of(feed: Feed, home: Home) -> Callable[[], str] | None:
