@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from control.errors import ControlError
 from feed.names import FIRST_NAMES, prefix_of
 from feed.providers.rest.settings import RestFeed
+from feed.providers.websocket.settings import WebSocketFeed
 from feed.settings import PricesTopic
 
 _MOST_FAULTS = 5
@@ -39,13 +40,14 @@ class KafkaFeed(PricesTopic):
     columns: dict[str, str] = Field(default_factory=dict)
 
 
-Settings = Annotated[MarketFeed | KafkaFeed | RestFeed, Field(discriminator="kind")]
+Settings = Annotated[MarketFeed | KafkaFeed | RestFeed | WebSocketFeed, Field(discriminator="kind")]
 _SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
 # What can be added, and what each is in a few words.
 KINDS = {
     "market": "another demo market on this machine",
     "kafka": "a topic of others on Kafka",
     "rest": "an API that is asked for prices over HTTP",
+    "websocket": "a provider that sends prices over WebSocket",
 }
 # Of these ingest tells how the connection is; all others tell it themselves.
 TOLD_BY_INGEST = FIRST_NAMES

@@ -21,6 +21,8 @@ from feed.providers.market import MarketProvider
 from feed.providers.replay import ReplayProvider
 from feed.providers.rest.provider import RestProvider
 from feed.providers.rest.settings import RestFeed
+from feed.providers.websocket.provider import WebSocketProvider
+from feed.providers.websocket.settings import WebSocketFeed
 from feed.settings import FeedSettings
 
 Wanted = Callable[[], frozenset[str] | None]
@@ -65,6 +67,9 @@ def _added(feed: Feed, home: Home, wanted: Wanted, report: Report) -> Provider:
         case RestFeed():
             guard = Guard(FeedsAccess.read(home))
             return RestProvider(feed.name, settings, _key_of(feed, home), wanted, report, guard=guard)
+        case WebSocketFeed():
+            guard = Guard(FeedsAccess.read(home))
+            return WebSocketProvider(feed.name, settings, _key_of(feed, home), wanted, report, guard=guard)
 
 
 def _key_of(feed: Feed, home: Home) -> Callable[[], str] | None:

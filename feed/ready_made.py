@@ -4,8 +4,15 @@ from collections.abc import Mapping
 
 from feed.providers.ready_made import ReadyMade
 from feed.providers.rest.ready_made import READY_MADE_REST
+from feed.providers.websocket import ready_made as websocket
 
 __all__ = ["READY_MADE", "ReadyMade"]
+
+
+def _websocket(name: str, label: str, note: str, *, needs_key: bool = False) -> ReadyMade:
+    settings = websocket.FEEDS[name].model_dump_json(indent=2, exclude_defaults=True)
+    return ReadyMade(label, "websocket", settings, needs_key, note)
+
 
 READY_MADE: Mapping[str, ReadyMade] = {
     "demo-market": ReadyMade(
@@ -23,4 +30,35 @@ READY_MADE: Mapping[str, ReadyMade] = {
         note="One JSON object a message, with time, instrument and price; columns renames what is called otherwise.",
     ),
     **READY_MADE_REST,
+    "binance": _websocket(
+        "binance",
+        "Binance spot trades",
+        "Every trade, fills of one order at one price as one; what is missed while the connection is away is fetched"
+        " afterwards. Instruments are written as BTCUSDT. No key is needed.",
+    ),
+    "coinbase": _websocket(
+        "coinbase",
+        "Coinbase Exchange trades",
+        "Every trade, with its id: what is missed while the connection is away is fetched afterwards. Instruments are"
+        " written as BTC-USD. No key is needed.",
+    ),
+    "kraken": _websocket(
+        "kraken",
+        "Kraken spot trades",
+        "Every trade; what is missed while the connection is away is fetched by time, at a question a second."
+        " Instruments are written as BTC/USD. No key is needed.",
+    ),
+    "kraken-futures": _websocket(
+        "kraken-futures",
+        "Kraken Futures trades",
+        "Every trade; a new connection brings the newest hundred of each product, which fills short gaps. Instruments"
+        " are written as PI_XBTUSD. No key is needed.",
+    ),
+    "finnhub": _websocket(
+        "finnhub",
+        "Finnhub trades",
+        "Stocks, currencies and crypto, as far as the key goes; one connection for each key. Its trades carry no ids"
+        " and cannot be fetched afterwards, so what is missed while the connection is away stays missing.",
+        needs_key=True,
+    ),
 }

@@ -1,4 +1,4 @@
-"""Telling how a connection is: at each change of phase, and otherwise at most once a second."""
+"""Telling how a connection is: at each change, and otherwise at most once a second."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +26,10 @@ class Reporting:
         self._report, self._clock_ms = report, clock_ms
         self._told = ConnectionState(Phase.IDLE, "", 0)
         self._told_ms = 0
+
+    def due(self, now_ms: int) -> bool:
+        """Tell whether it is time for the next word even if nothing has changed."""
+        return now_ms - self._told_ms >= _EVERY_MS
 
     def tell(self, state: ConnectionState) -> None:
         """Tell this, if it is news; since_ms is kept while the phase stays."""
