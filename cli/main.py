@@ -18,6 +18,8 @@ COMMANDS = {
     "up": ("cli.up", "start everything, and open the pages"),
     "down": ("cli.down", "stop everything"),
     "status": ("cli.status", "say what is running, and how"),
+    "prepare": ("cli.prepare", "make the home ready for processes that are started one by one"),
+    "run": ("cli.run", "run one of the processes here, as a container does"),
     "replay": ("cli.replay", "make bars from files of ticks"),
     "bars": ("cli.bars", "print bars"),
     "job": ("cli.job", "make jobs, start, stop and look at them"),

@@ -43,37 +43,37 @@ def stages(
 ) -> Sequence[Stage]:
     """Return what has to come up, in the order to show; `since_ms` tells news from what an earlier run left."""
     flink = cluster_of(home, ports).rest
-    market = [Stage("demo market", "market", lambda: _listens(ports.market))] if feed.provider == "market" else []
+    market = Stage("demo market", "market", lambda: listens(ports.market_host, ports.market))
     return [
         Stage("Flink cluster", "jobmanager", lambda: flink.taskmanagers() > 0, needed=True),
-        *market,
-        *(
-            [Stage("Kafka", "shipper", lambda: _ships(home, since_ms), trouble=lambda: kafka_problem(home))]
-            * kafka.used
-        ),
-        Stage("feed", "ingest", lambda: _ticks_arrive(home, since_ms), trouble=lambda: _feed_problem(home)),
+        *([market] if feed.provider == "market" else ()),
+        *([Stage("Kafka", "shipper", lambda: ships(home, since_ms), trouble=lambda: kafka_problem(home))] * kafka.used),
+        Stage("feed", "ingest", lambda: ticks_arrive(home, since_ms), trouble=lambda: _feed_problem(home)),
         Stage("jobs", "controller", lambda: _jobs_run(home, since_ms), trouble=lambda: _job_sentence(home)),
         Stage("first bars", "controller", lambda: _bars_change(home, since_ms) or _all_stopped(home)),
-        Stage("app", "app", lambda: _app_answers(ports.app), needed=True),
+        Stage("app", "app", lambda: app_answers(ports.app), needed=True),
     ]
 
 
-def _listens(port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Tell whether something listens on a port of a host."""
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=_CONNECT_TIMEOUT_S):
+        with socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S):
             return True
     except OSError:
         return False
 
 
-def _app_answers(port: int) -> bool:
+def app_answers(port: int) -> bool:
+    """Tell whether the app on this machine is well."""
     try:
         return requests.get(f"http://{LOOPBACK}:{port}/healthz", timeout=_CONNECT_TIMEOUT_S).ok
     except requests.RequestException:
         return False
 
 
-def _ticks_arrive(home: Home, since_ms: int) -> bool:
+def ticks_arrive(home: Home, since_ms: int) -> bool:
+    """Tell whether the feed has taken in ticks since then."""
     try:
         with TickLog.read_only(home.ticks_db) as log:
             return any(source.updated_ms >= since_ms and source.accepted > 0 for source in log.sources())
@@ -81,7 +81,8 @@ def _ticks_arrive(home: Home, since_ms: int) -> bool:
         return False
 
 
-def _ships(home: Home, since_ms: int) -> bool:
+def ships(home: Home, since_ms: int) -> bool:
+    """Tell whether the shipper has been in touch with Kafka since then."""
     standing = read_standing(home)
     return standing is not None and standing.updated_ms >= since_ms and not standing.problem
 
