@@ -8,8 +8,7 @@ import errno
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from control.errors import ControlError
 from control.home import Home
@@ -17,6 +16,7 @@ from control.home import Home
 LOOPBACK = "127.0.0.1"
 DEFAULT_APP_PORT = 8501
 PEERS_VARIABLE = "BARMILL_PEERS"
+# Of the fields of Ports, in their order: what a home chooses by itself.
 _INTERNAL = ("market", "jobmanager_rest", "jobmanager_rpc", "kafka", "kafka_controller")
 
 
@@ -102,10 +102,10 @@ def choose_ports(home: Home, app: int | None = None) -> Ports:
     """
     last = _noted(home)
     app = app or (last.app if last else DEFAULT_APP_PORT)
-    remembered: dict[str, Any] = {name: getattr(last, name, 0) for name in _INTERNAL}
+    remembered = [getattr(last, name, 0) for name in _INTERNAL]
     fresh = iter(free_ports(len(remembered)))
-    internal = {name: port if port and is_free(port) else next(fresh) for name, port in remembered.items()}
-    ports = replace(Ports(app, 0, 0, 0), **internal)
+    internal = [port if port and is_free(port) else next(fresh) for port in remembered]
+    ports = Ports(app, *internal)
     home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home.run / "ports.json"
     beside = path.with_suffix(".new")
