@@ -20,6 +20,7 @@ COMMANDS = {
     "status": ("cli.status", "say what is running, and how"),
     "prepare": ("cli.prepare", "make the home ready for processes that are started one by one"),
     "run": ("cli.run", "run one of the processes here, as a container does"),
+    "check": ("cli.check", "say by the exit code whether one of them is well"),
     "replay": ("cli.replay", "make bars from files of ticks"),
     "bars": ("cli.bars", "print bars"),
     "job": ("cli.job", "make jobs, start, stop and look at them"),

@@ -7,7 +7,6 @@ from typing import NoReturn
 from cli.errors import UserError
 from control.home import Home
 from control.kafka.settings import KafkaSettings
-from control.machine.health import is_well
 from control.machine.ports import PEERS_VARIABLE, Ports, read_ports
 from control.machine.processes import bare
 from control.machine.programs import cluster_of, programs, supervised_environment
@@ -20,16 +19,13 @@ _OF_THE_CLUSTER = ("jobmanager", "taskmanager")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("process", help="such as jobmanager, taskmanager, market, ingest, controller or app")
-    parser.add_argument("--check", action="store_true", help="run nothing; say by the exit code whether it is well")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Become the process, or check on it."""
+    """Become the process; return only if that cannot be."""
     home, ports = Home.find().create(), read_ports(Home.find())
     if ports is None:
         raise UserError(f"{PEERS_VARIABLE} does not say where the processes are; on one machine, use ./barmill up.")
-    if args.check:
-        return 0 if is_well(home, ports, args.process) else 1
     return _become(args.process, home, ports)
 
 

@@ -1,6 +1,5 @@
 """When each part of a starting Barmill has come up."""
 
-import socket
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -14,6 +13,7 @@ from control.home import Home
 from control.jobs.states import Desired
 from control.jobs.views import JobView, job_views
 from control.kafka.settings import NO_KAFKA, KafkaSettings
+from control.machine.health import listens
 from control.machine.ports import LOOPBACK, Ports
 from control.machine.programs import cluster_of
 from feed.kafka.standing import kafka_problem, read_standing
@@ -47,33 +47,25 @@ def stages(
     return [
         Stage("Flink cluster", "jobmanager", lambda: flink.taskmanagers() > 0, needed=True),
         *([market] if feed.provider == "market" else ()),
-        *([Stage("Kafka", "shipper", lambda: ships(home, since_ms), trouble=lambda: kafka_problem(home))] * kafka.used),
-        Stage("feed", "ingest", lambda: ticks_arrive(home, since_ms), trouble=lambda: _feed_problem(home)),
+        *(
+            [Stage("Kafka", "shipper", lambda: _ships(home, since_ms), trouble=lambda: kafka_problem(home))]
+            * kafka.used
+        ),
+        Stage("feed", "ingest", lambda: _ticks_arrive(home, since_ms), trouble=lambda: _feed_problem(home)),
         Stage("jobs", "controller", lambda: _jobs_run(home, since_ms), trouble=lambda: _job_sentence(home)),
         Stage("first bars", "controller", lambda: _bars_change(home, since_ms) or _all_stopped(home)),
-        Stage("app", "app", lambda: app_answers(ports.app), needed=True),
+        Stage("app", "app", lambda: _app_answers(ports.app), needed=True),
     ]
 
 
-def listens(host: str, port: int) -> bool:
-    """Tell whether something listens on a port of a host."""
-    try:
-        with socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
-
-
-def app_answers(port: int) -> bool:
-    """Tell whether the app on this machine is well."""
+def _app_answers(port: int) -> bool:
     try:
         return requests.get(f"http://{LOOPBACK}:{port}/healthz", timeout=_CONNECT_TIMEOUT_S).ok
     except requests.RequestException:
         return False
 
 
-def ticks_arrive(home: Home, since_ms: int) -> bool:
-    """Tell whether the feed has taken in ticks since then."""
+def _ticks_arrive(home: Home, since_ms: int) -> bool:
     try:
         with TickLog.read_only(home.ticks_db) as log:
             return any(source.updated_ms >= since_ms and source.accepted > 0 for source in log.sources())
@@ -81,8 +73,7 @@ def ticks_arrive(home: Home, since_ms: int) -> bool:
         return False
 
 
-def ships(home: Home, since_ms: int) -> bool:
-    """Tell whether the shipper has been in touch with Kafka since then."""
+def _ships(home: Home, since_ms: int) -> bool:
     standing = read_standing(home)
     return standing is not None and standing.updated_ms >= since_ms and not standing.problem
 

@@ -47,15 +47,15 @@ def market() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_process_is_run_alone_checked_on_and_ends_when_told_to(market: subprocess.Popen[bytes]) -> None:
-    assert wait_until(lambda: main(["run", "market", "--check"]) == 0, TIMEOUT_S)
+    assert wait_until(lambda: main(["check", "market"]) == 0, TIMEOUT_S)
     market.terminate()
     market.wait(TIMEOUT_S)
-    assert main(["run", "market", "--check"]) == 1
+    assert main(["check", "market"]) == 1
 
 
 @pytest.mark.parametrize("name", ["jobmanager", "taskmanager", "ingest", "shipper", "materialiser", "app"])
 def test_what_does_not_run_is_not_well(name: str) -> None:
-    assert main(["run", name, "--check"]) == 1
+    assert main(["check", name]) == 1
 
 
 def test_a_process_that_the_home_does_not_have_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,13 +68,13 @@ def test_up_leaves_processes_alone_that_are_started_one_by_one(capsys: pytest.Ca
     assert f"as {PEERS_VARIABLE} says; unset it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["prepare"], ["run", "app"]])
+@pytest.mark.parametrize("command", [["prepare"], ["run", "app"], ["check", "app"]])
 def test_without_peers_there_is_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     monkeypatch.delenv(PEERS_VARIABLE)
     assert main(command) == 1
-    assert "use ./barmill up" in capsys.readouterr().err
+    assert "on one machine, use ./barmill" in capsys.readouterr().err
 
 
 def test_a_home_is_made_ready_as_often_as_one_likes(home: Home) -> None:
