@@ -15,7 +15,7 @@ from control.jobs.book import JobBook
 from control.jobs.operations import Operation, Outcome, StopMode
 from control.jobs.specs import written
 from control.jobs.views import JobView, job_views
-from control.machine.processes import Supervisor
+from control.machine.service import is_at_work
 from control.people.roles import Actor
 from control.waiting import wait_until
 
@@ -180,7 +180,7 @@ def _retention(args: argparse.Namespace, book: JobBook) -> int:
 
 def _carried_out(args: argparse.Namespace, book: JobBook, operation: Operation) -> int:
     """Say that an operation was asked for, or wait for what becomes of it; 0 unless it is known to have failed."""
-    at_work = Supervisor(book.ledger.home).running
+    at_work = is_at_work(book.ledger.home, "controller")
     if not args.wait:
         later = "" if at_work else " Barmill is not running; it is done once you start it with ./barmill up."
         _say(args, _operation_json(operation), f"Asked for: {operation.kind} {operation.job}.{later}")

@@ -29,6 +29,12 @@ COMMANDS = {
     "bench": ("cli.bench", "measure speed, delay and memory"),
     "test": ("cli.test", "run the checks and the tests"),
 }
+# What a container does with its one process; nobody types these, so --help leaves them out.
+IN_CONTAINERS = {
+    "prepare": ("cli.prepare", "make the home ready for processes that are started one by one"),
+    "run": ("cli.run", "run one of the processes here, as a container does"),
+    "check": ("cli.check", "say by the exit code whether one of them is well"),
+}
 _SIGINT_EXIT = 128 + signal.SIGINT
 
 
@@ -70,8 +76,14 @@ def _parse(given: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     wanted = next((word for word in given if not word.startswith("-")), None)
     command: Command | None = None
-    for name, (module, text) in COMMANDS.items():
-        one = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    for name, (module, text) in (COMMANDS | IN_CONTAINERS).items():
+        about = f"{text[0].upper()}{text[1:]}."
+        listed = name in COMMANDS
+        one = (
+            commands.add_parser(name, help=text, description=about)
+            if listed
+            else commands.add_parser(name, description=about)
+        )
         if name == wanted:
             command = importlib.import_module(module)
             command.add_arguments(one)

@@ -63,12 +63,15 @@ def _as_text(status: SystemStatus, alerts: Sequence[Alert]) -> str:
     if not status.running:
         return "Barmill is not running; start it with ./barmill up."
     lines = [f"{status.url}   data in {status.home}", ""]
+    if status.unsupervised:
+        lines += ["The processes were started one by one, as containers; docker compose ps lists them.", ""]
     lines += [
         f"{one.name:12} {one.state.lower():9} pid {one.pid or '-':<8} {one.resident_bytes / 1e6:6.0f} MB"
         f"   up {_duration(one.uptime_s)}"
         for one in status.processes
     ]
-    lines += [f"{'together':12} {'':22} {status.resident_bytes / 1e6:6.0f} MB", ""]
+    if status.processes:
+        lines += [f"{'together':12} {'':22} {status.resident_bytes / 1e6:6.0f} MB", ""]
     lines += [f"job {job.name}: {job.sentence}" for job in status.jobs]
     age = "none yet" if status.newest_tick_age_s is None else f"{status.newest_tick_age_s:.1f} s ago"
     lines.append(f"ticks: {status.ticks_per_s:,.1f} a second; newest in the bars: {age}")

@@ -20,7 +20,7 @@ from control.home import Home
 from control.kafka.artifacts import jars
 from control.kafka.own import prepare
 from control.kafka.settings import KafkaSettings
-from control.machine.ports import LOOPBACK, Ports, choose_ports, is_free, read_ports
+from control.machine.ports import LOOPBACK, PEERS_VARIABLE, Ports, choose_ports, is_free, read_ports
 from control.machine.processes import Supervisor, SupervisorError
 from control.machine.programs import cluster_of, programs, supervised_environment
 from control.machine.readiness import Stage, stages
@@ -133,6 +133,8 @@ def _await(wanted: Sequence[Stage], home: Home, started: float) -> None:
 
 
 def _check(home: Home) -> None:
+    if os.environ.get(PEERS_VARIABLE):
+        raise UserError(f"The processes are started one by one here, as {PEERS_VARIABLE} says; unset it to start all.")
     if any(character in str(home.root) for character in ":,;\n"):
         raise UserError(f"{home.root} has a character in its name that Flink cannot take; set BARMILL_HOME to another.")
     existing = next(folder for folder in (home.root, *home.root.parents) if folder.exists())

@@ -7,7 +7,7 @@ import requests
 from control.home import Home
 from control.keys.errors import KeyTestError
 from control.keys.trial import KeyTest
-from control.machine.ports import LOOPBACK, read_ports
+from control.machine.ports import read_ports
 
 _TIMEOUT_S = (3.0, 10.0)
 
@@ -20,7 +20,7 @@ def ask_market(home: Home, key: str) -> str:
     # Checked here because the errors of the layers below would quote the key.
     if not key.isascii() or not key.isprintable() or " " in key:
         raise KeyTestError("The key has characters that no key of the market has; check that it was copied whole.")
-    url = f"http://{LOOPBACK}:{ports.market}"
+    url = ports.market_url
     try:
         with requests.Session() as session:
             session.trust_env = False  # a .netrc entry would replace the key, a proxy would see it

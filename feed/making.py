@@ -53,7 +53,7 @@ def _first(settings: FeedSettings, home: Home, wanted: Wanted, report: Report) -
     ports = read_ports(home)
     if ports is None:
         raise SettingsError("The demo market has no port yet; start Barmill with ./barmill up.")
-    return MarketProvider(f"http://{LOOPBACK}:{ports.market}", lambda: _key(home, SECRET_NAME), wanted, report=report)
+    return MarketProvider(ports.market_url, lambda: _key(home, SECRET_NAME), wanted, report=report)
 
 
 def _added(feed: Feed, home: Home, wanted: Wanted, report: Report) -> Provider:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         logger.error("%s", error)
         return 1
     # Whoever connects is who they are; only a proxy that is known of may speak for others.
-    os.environ["FORWARDED_ALLOW_IPS"] = LOOPBACK if settings.public_url else ""
+    os.environ["FORWARDED_ALLOW_IPS"] = settings.proxy if settings.public_url else ""
     # What Streamlit takes for the launched script: its folder becomes the first place to import from.
     sys.argv = [str(REPO_ROOT / "app.py")]
     listen = {"server.address": args.address, "server.port": args.port, "server.headless": True}

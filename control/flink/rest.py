@@ -43,7 +43,7 @@ _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 @dataclass(frozen=True)
 class FlinkRest:
-    """The JobManager at this loopback port.
+    """The JobManager at this port of a host.
 
     lock: file that serialises submits across processes, because two at once mix their jobs up.
     """
@@ -51,10 +51,11 @@ class FlinkRest:
     port: int
     lock: Path
     python: str = sys.executable
+    host: str = LOOPBACK
     _session: requests.Session = field(default_factory=requests.Session, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._session.trust_env = False  # a proxy of the user's must not see loopback calls
+        self._session.trust_env = False  # a proxy of the user's must not see these calls
 
     def close(self) -> None:
         """Give the connections back."""
@@ -265,7 +266,9 @@ class FlinkRest:
         self, method: str, path: str, *, job_id: str | None = None, timeout: float = TIMEOUT_S, **options: Any
     ) -> requests.Response:
         try:
-            response = self._session.request(method, f"http://{LOOPBACK}:{self.port}{path}", timeout=timeout, **options)
+            response = self._session.request(
+                method, f"http://{self.host}:{self.port}{path}", timeout=timeout, **options
+            )
         except requests.RequestException as error:
             raise ClusterUnreachable(f"The Flink JobManager on port {self.port} does not answer.") from error
         if response.ok:

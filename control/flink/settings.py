@@ -1,6 +1,7 @@
 """The cluster's settings: what Flink reads from `config.yaml`, and why each is so."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from control.home import Home
 from control.machine.ports import LOOPBACK
@@ -35,25 +36,39 @@ class Memory:
 
 
 def flink_settings(
-    home: Home, *, rest_port: int, rpc_port: int, slots: int, memory: Memory, python: str
+    home: Home,
+    *,
+    host: str,
+    listen: str,
+    rest_port: int,
+    rpc_port: int,
+    slots: int,
+    memory: Memory,
+    python: str,
+    scratch: Path,
 ) -> dict[str, str]:
-    """Return every setting of the cluster as Flink's own keys and values."""
+    """Return every setting of the cluster as Flink's own keys and values.
+
+    host: where the JobManager is found. listen: the address its processes listen on. scratch: a folder for what is of
+    use to one machine of the cluster alone.
+    """
     return {
-        # Everything on loopback: whoever reaches these ports can run code.
-        "jobmanager.rpc.address": LOOPBACK,
+        # On loopback, or on a network where nobody else is: whoever reaches these ports can run code.
+        "jobmanager.rpc.address": host,
         "jobmanager.rpc.port": str(rpc_port),
-        "jobmanager.bind-host": LOOPBACK,
-        "rest.address": LOOPBACK,
-        "rest.bind-address": LOOPBACK,
+        "jobmanager.bind-host": listen,
+        "rest.address": host,
+        "rest.bind-address": listen,
         "rest.port": str(rest_port),
-        "taskmanager.host": LOOPBACK,
-        "taskmanager.bind-host": LOOPBACK,
+        # A TaskManager elsewhere is known by the name of its own machine.
+        **({} if listen != LOOPBACK else {"taskmanager.host": LOOPBACK}),
+        "taskmanager.bind-host": listen,
         "taskmanager.rpc.port": "0",
         "taskmanager.data.port": "0",
         "blob.server.port": "0",
         # A page in the user's browser must not talk to the cluster.
-        "web.access-control-allow-origin": f"http://{LOOPBACK}:{rest_port}",
-        "web.upload.dir": str(home.flink / "upload"),
+        "web.access-control-allow-origin": f"http://{host}:{rest_port}",
+        "web.upload.dir": str(scratch / "upload"),
         "web.refresh-interval": "3000",
         # One unreadable program argument would otherwise end the JobManager and every job.
         "cluster.intercept-user-system-exit": "THROW",
@@ -89,7 +104,7 @@ def flink_settings(
         "python.execution-mode": "thread",
         "python.executable": python,
         "python.client.executable": python,
-        "io.tmp.dirs": str(home.flink / "tmp"),
+        "io.tmp.dirs": str(scratch / "tmp"),
         "jobmanager.memory.heap.size": f"{memory.jobmanager_heap}m",
         "taskmanager.numberOfTaskSlots": str(slots),
         "taskmanager.cpu.cores": str(slots),
@@ -129,4 +144,13 @@ appender.rolling.policies.size.type = SizeBasedTriggeringPolicy
 appender.rolling.policies.size.size = 5MB
 appender.rolling.strategy.type = DefaultRolloverStrategy
 appender.rolling.strategy.max = 3
+"""
+
+# Where a process has a log of its own that is kept by whoever runs it, as containers have.
+LOGGING_TO_CONSOLE = """\
+rootLogger.appenderRef.console.ref = Console
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC} %-5p %c - %m%n
 """

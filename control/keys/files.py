@@ -3,7 +3,8 @@
     keys/kek          the key that encrypts, 32 bytes in base64, readable by this user alone
     keys/kek.*.old    earlier ones, which still decrypt (`kek.old` too)
 
-BARMILL_KEK does the same without files: the key that encrypts, then earlier ones, with commas between.
+BARMILL_KEK does the same without files: the key that encrypts, then earlier ones, with commas between; and
+BARMILL_KEK_FILE names a file that holds the same.
 """
 
 import base64
@@ -19,7 +20,7 @@ from pathlib import Path
 from control.home import Home
 from control.keys.errors import KekError
 from control.keys.kek import KEK_BYTES, LocalKek
-from control.keys.settings import KEK_VARIABLE
+from control.keys.settings import kek_texts
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def local_keks(home: Home) -> LocalKeks:
     """Return the keys of this home; raise KekError where it is not clear which one encrypts."""
     path = _path(home)
     from_file = _read_file(path)
-    texts = [text for text in os.environ.get(KEK_VARIABLE, "").split(",") if text.strip()]
-    from_variable = [LocalKek(_decoded(text, KEK_VARIABLE), f"the key in {KEK_VARIABLE}") for text in texts]
+    variable, texts = kek_texts()
+    from_variable = [LocalKek(_decoded(text, variable), f"the key in {variable}") for text in texts]
     if from_file and from_variable and from_file.id not in (one.id for one in from_variable):
         raise KekError(
-            f"The key file {path} and {KEK_VARIABLE} hold different keys; unset the variable, or, to move to its key,"
+            f"The key file {path} and {variable} hold different keys; unset the variable, or, to move to its key,"
             f" rename the file to {path.name}.old and run ./barmill key rotate-kek."
         )
     old_paths = sorted({*home.keys.glob("kek.*.old"), *home.keys.glob("kek.old")})

@@ -1,6 +1,7 @@
 """Where the key store's own keys come from: settings in the environment of the processes that open it.
 
 BARMILL_KEK                key-encryption keys, each 32 bytes in base64, with commas between: the first encrypts
+BARMILL_KEK_FILE           file that holds the same, where the variable itself is not wanted
 BARMILL_TRANSIT_KEY        name of the transit key that encrypts, in OpenBao or Vault
 BARMILL_TRANSIT_MOUNT      where the transit engine is mounted (transit)
 BARMILL_VAULT_ADDR         address of OpenBao or Vault, such as https://vault.example.org:8200
@@ -12,14 +13,15 @@ BARMILL_VAULT_CACERT       certificate file of the authority that signed the ser
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from control.keys.errors import KekError, VaultError
+from control.secret_file import read_secret_file
 
 KEK_VARIABLE = "BARMILL_KEK"
+KEK_FILE_VARIABLE = "BARMILL_KEK_FILE"
 ADDRESS_VARIABLE = "BARMILL_VAULT_ADDR"
 TOKEN_VARIABLE = "BARMILL_VAULT_TOKEN"
 TOKEN_FILE_VARIABLE = "BARMILL_VAULT_TOKEN_FILE"
@@ -28,14 +30,20 @@ TRANSIT_MOUNT_VARIABLE = "BARMILL_TRANSIT_MOUNT"
 NAMESPACE_VARIABLE = "BARMILL_VAULT_NAMESPACE"
 CA_FILE_VARIABLE = "BARMILL_VAULT_CACERT"
 # What opens the key store: only for the app, the feed and the command line.
-SECRET_VARIABLES = (KEK_VARIABLE, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE)
+SECRET_VARIABLES = (KEK_VARIABLE, KEK_FILE_VARIABLE, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE)
 ALL_VARIABLES = (
     *SECRET_VARIABLES,
     *(ADDRESS_VARIABLE, NAMESPACE_VARIABLE, CA_FILE_VARIABLE, TRANSIT_KEY_VARIABLE, TRANSIT_MOUNT_VARIABLE),
 )
 
 _PATH = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
-_MAX_TOKEN_BYTES = 16 * 1024
+
+
+def kek_texts() -> tuple[str, list[str]]:
+    """Return which variable gives the key-encryption keys, and these, as they are written; none where it is not set."""
+    named = os.environ.get(KEK_FILE_VARIABLE, "")
+    given = read_secret_file(Path(named), "key", KekError) if named else os.environ.get(KEK_VARIABLE, "")
+    return KEK_FILE_VARIABLE if named else KEK_VARIABLE, [text for text in given.split(",") if text.strip()]
 
 
 @dataclass(frozen=True)
@@ -87,25 +95,13 @@ def vault_settings() -> VaultSettings:
 
 def _token() -> str:
     named = os.environ.get(TOKEN_FILE_VARIABLE, "")
-    token = _read_token(Path(named)) if named else os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = read_secret_file(Path(named), "token", VaultError) if named else os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
         raise VaultError(f"There is no vault token; set {TOKEN_FILE_VARIABLE} to a file with one, or {TOKEN_VARIABLE}.")
     # Checked here because the errors of the layers below would quote the token.
     if not token.isascii() or not token.isprintable() or " " in token:
         raise VaultError("The vault token has characters that no token has; store it again.")
     return token
-
-
-def _read_token(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(_MAX_TOKEN_BYTES)
-    except OSError as error:
-        raise VaultError(f"The token file {path} cannot be read: {error.strerror}.") from error
-    if mode & 0o007:
-        raise VaultError(f"The token file {path} is open to everybody (mode {mode:04o}); run: chmod o= {path}")
-    return text.decode("ascii", "replace").strip()
 
 
 def _ca_file() -> str | None:

@@ -1,19 +1,35 @@
-"""Which loopback ports this home's processes listen on."""
+"""Where the processes of a home listen and find each other: all on loopback, or each on a machine of its own.
+
+A home on one machine notes the ports it chose in run/ports.json. Where each process is a container, the environment
+variable BARMILL_PEERS says it instead, as JSON with the fields of `Ports`.
+"""
 
 import errno
 import json
+import os
 import socket
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 
+from control.errors import ControlError
 from control.home import Home
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_APP_PORT = 8501
+PEERS_VARIABLE = "BARMILL_PEERS"
+# Of the fields of Ports, in their order: what a home chooses by itself.
+_INTERNAL = ("market", "jobmanager_rest", "jobmanager_rpc", "kafka", "kafka_controller")
+
+
+class PeersError(ControlError):
+    """BARMILL_PEERS cannot be used; the sentence says what it must be."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """One port for each listening process."""
+    """One port for each listening process, and the hosts they are on.
+
+    listen: the address each of them listens on. slots: of each TaskManager.
+    """
 
     app: int
     market: int
@@ -21,6 +37,16 @@ class Ports:
     jobmanager_rpc: int
     kafka: int = 0
     kafka_controller: int = 0
+    listen: str = LOOPBACK
+    market_host: str = LOOPBACK
+    jobmanager_host: str = LOOPBACK
+    kafka_host: str = LOOPBACK
+    slots: int = 12
+
+    @property
+    def market_url(self) -> str:
+        """Address of the demo market."""
+        return f"http://{self.market_host}:{self.market}"
 
 
 def is_free(port: int) -> bool:
@@ -50,7 +76,19 @@ def free_ports(count: int) -> list[int]:
 
 
 def read_ports(home: Home) -> Ports | None:
-    """Return the ports chosen for this home, or None before its first start."""
+    """Return where the processes of this home are, or None before its first start."""
+    return _peers() or _noted(home)
+
+
+def _peers() -> Ports | None:
+    text = os.environ.get(PEERS_VARIABLE, "")
+    try:
+        return Ports(**json.loads(text)) if text else None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise PeersError(f"{PEERS_VARIABLE} does not say where the processes are: {error}; mend it.") from error
+
+
+def _noted(home: Home) -> Ports | None:
     try:
         return Ports(**json.loads((home.run / "ports.json").read_text()))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
@@ -62,12 +100,12 @@ def choose_ports(home: Home, app: int | None = None) -> Ports:
 
     Internal ports are anybody's choice, so a taken one is replaced; the app's port is the user's and stays.
     """
-    last = read_ports(home)
+    last = _noted(home)
     app = app or (last.app if last else DEFAULT_APP_PORT)
-    _, *remembered = astuple(last or Ports(0, 0, 0, 0))
+    remembered = [getattr(last, name, 0) for name in _INTERNAL]
     fresh = iter(free_ports(len(remembered)))
-    internal = [port if port and is_free(port) else next(fresh) for port in remembered]
-    ports = Ports(app, *internal)
+    market, rest, rpc, kafka, controller = (port if port and is_free(port) else next(fresh) for port in remembered)
+    ports = Ports(app, market, rest, rpc, kafka, controller)
     home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home.run / "ports.json"
     beside = path.with_suffix(".new")

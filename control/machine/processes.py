@@ -193,7 +193,7 @@ class Supervisor:
         for place, program in enumerate(programs):
             tether_to_supervisord = tethered(signal.SIGKILL, 0, str(run / f"{program.name}.pid"))
             sections[f"program:{program.name}"] = {
-                "command": shlex.join([*tether_to_supervisord, *_bare(program)]),
+                "command": shlex.join([*tether_to_supervisord, *bare(program)]),
                 "directory": str(program.folder),
                 "priority": str(place),
                 "autorestart": "true",
@@ -222,7 +222,7 @@ def tethered(number: signal.Signals | None, parent_pid: int, pid_file: str) -> l
     return [sys.executable, "-I", "-S", str(tether.__file__), str(int(number or 0)), str(parent_pid), pid_file]
 
 
-def _bare(program: Program) -> list[str]:
+def bare(program: Program) -> list[str]:
     """Return the command with only the environment it may see."""
     if program.environment is not None:
         settings = (f"{name}={value}" for name, value in program.environment.items())

@@ -12,16 +12,24 @@ from control.keys.settings import SECRET_VARIABLES
 from control.machine.ports import Ports
 from control.machine.processes import Program
 from control.monitor.metrics import TOKEN_VARIABLE
+from control.people.first_admin import PASSWORD_FILE_VARIABLE
 from feed.settings import FeedSettings
 
-_HIDDEN = (*SECRET_VARIABLES, TOKEN_VARIABLE)
+_HIDDEN = (*SECRET_VARIABLES, TOKEN_VARIABLE, PASSWORD_FILE_VARIABLE)
 # A new demo market comes with so much of a past, so that the first look at a chart shows one.
 _PAST = ("--past-minutes", "30")
 
 
 def cluster_of(home: Home, ports: Ports) -> Cluster:
     """Return the home's own, long-lived cluster."""
-    return Cluster(home, ports.jobmanager_rest, ports.jobmanager_rpc)
+    return Cluster(
+        home,
+        ports.jobmanager_rest,
+        ports.jobmanager_rpc,
+        ports.slots,
+        host=ports.jobmanager_host,
+        listen=ports.listen,
+    )
 
 
 def programs(home: Home, ports: Ports, feed: FeedSettings, kafka: KafkaSettings = NO_KAFKA) -> Sequence[Program]:
@@ -32,8 +40,9 @@ def programs(home: Home, ports: Ports, feed: FeedSettings, kafka: KafkaSettings 
     """
     cluster = cluster_of(home, ports)
     flink = cluster.environment()
+    listen = ("--address", ports.listen)
     market = [
-        _module("market", "feed.market", home, "--port", str(ports.market), *_PAST, hidden=_HIDDEN),
+        _module("market", "feed.market", home, "--port", str(ports.market), *listen, *_PAST, hidden=_HIDDEN),
     ]
     to_and_from_kafka = [
         _module("shipper", "feed.kafka.shipper", home, hidden=(TOKEN_VARIABLE,)),
@@ -47,7 +56,7 @@ def programs(home: Home, ports: Ports, feed: FeedSettings, kafka: KafkaSettings 
         _module("ingest", "feed.ingest", home, hidden=(TOKEN_VARIABLE,)),
         *(to_and_from_kafka if kafka.used else ()),
         _module("controller", "control.controller", home, hidden=_HIDDEN),
-        _module("app", "front", home, "--port", str(ports.app)),
+        _module("app", "front", home, "--port", str(ports.app), *listen),
     ]
 
 

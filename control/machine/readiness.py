@@ -1,6 +1,5 @@
 """When each part of a starting Barmill has come up."""
 
-import socket
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -14,6 +13,7 @@ from control.home import Home
 from control.jobs.states import Desired
 from control.jobs.views import JobView, job_views
 from control.kafka.settings import NO_KAFKA, KafkaSettings
+from control.machine.health import listens
 from control.machine.ports import LOOPBACK, Ports
 from control.machine.programs import cluster_of
 from feed.kafka.standing import kafka_problem, read_standing
@@ -43,10 +43,10 @@ def stages(
 ) -> Sequence[Stage]:
     """Return what has to come up, in the order to show; `since_ms` tells news from what an earlier run left."""
     flink = cluster_of(home, ports).rest
-    market = [Stage("demo market", "market", lambda: _listens(ports.market))] if feed.provider == "market" else []
+    market = Stage("demo market", "market", lambda: listens(ports.market_host, ports.market))
     return [
         Stage("Flink cluster", "jobmanager", lambda: flink.taskmanagers() > 0, needed=True),
-        *market,
+        *([market] if feed.provider == "market" else ()),
         *(
             [Stage("Kafka", "shipper", lambda: _ships(home, since_ms), trouble=lambda: kafka_problem(home))]
             * kafka.used
@@ -56,14 +56,6 @@ def stages(
         Stage("first bars", "controller", lambda: _bars_change(home, since_ms) or _all_stopped(home)),
         Stage("app", "app", lambda: _app_answers(ports.app), needed=True),
     ]
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=_CONNECT_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
 
 
 def _app_answers(port: int) -> bool:

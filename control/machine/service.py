@@ -12,6 +12,18 @@ from types import FrameType
 from control.home import Home
 
 
+def is_at_work(home: Home, name: str) -> bool:
+    """Tell whether a process of this name, run by `serve`, is at work on the home, wherever it was started."""
+    try:
+        with (home.run / f"{name}.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that others who ask are not taken for it
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def serve(name: str, description: str, work: Callable[[Home, threading.Event], int]) -> int:
     """Run `work` for the home named on the command line until SIGTERM or SIGINT sets its event; return its result.
 

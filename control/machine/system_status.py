@@ -15,6 +15,7 @@ from control.jobs.states import Desired
 from control.jobs.views import JobView, job_views
 from control.machine.ports import LOOPBACK, read_ports
 from control.machine.processes import ProcessStatus, Supervisor
+from control.machine.service import is_at_work
 from feed.kafka.standing import kafka_problem
 from feed.ticklog import TickLog
 
@@ -27,6 +28,7 @@ class SystemStatus:
 
     newest_tick_age_s: how old the newest tick in any bar is, by the clock of its source; None without bars.
     feed_problem: why no ticks come, in a sentence, or ''. kafka_problem: why they do not reach Kafka, likewise.
+    unsupervised: the processes run, but were started one by one, as containers are, so there is no list of them.
     """
 
     home: Path
@@ -38,11 +40,12 @@ class SystemStatus:
     feed_problem: str
     kafka_problem: str = ""
     feeds: Sequence[FeedView] = ()
+    unsupervised: bool = False
 
     @property
     def running(self) -> bool:
         """Tell whether Barmill was started and not stopped."""
-        return bool(self.processes)
+        return bool(self.processes) or self.unsupervised
 
     @property
     def healthy(self) -> bool:
@@ -60,17 +63,20 @@ def look(home: Home) -> SystemStatus:
     """Look at everything once; raise SupervisorError if the supervisor does not answer."""
     supervisor, ports, now_ms = Supervisor(home), read_ports(home), time.time_ns() // 1_000_000
     processes = supervisor.status()
+    unsupervised = not processes and is_at_work(home, "controller")
+    running = bool(processes) or unsupervised
     rate, problem = _feed(home, now_ms)
     return SystemStatus(
         home=home.root,
-        url=f"http://{LOOPBACK}:{ports.app}" if ports and processes else None,
+        url=f"http://{LOOPBACK}:{ports.app}" if ports and running else None,
         processes=processes,
-        jobs=job_views(home) if processes else [],
+        jobs=job_views(home) if running else [],
         ticks_per_s=rate,
         newest_tick_age_s=_newest_tick_age_s(home, now_ms),
         feed_problem=problem,
-        kafka_problem=kafka_problem(home) if processes else "",
-        feeds=feed_views(home) if processes else (),
+        kafka_problem=kafka_problem(home) if running else "",
+        feeds=feed_views(home) if running else (),
+        unsupervised=unsupervised,
     )
 
 

@@ -1,5 +1,6 @@
 """How people sign in to one home: under which address, for how long, and with which OIDC provider, if any."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -56,6 +57,7 @@ class SignInSettings(SettingsFile):
 
     public_url: how others reach the app, through a proxy that stands on this machine, such as
     "https://barmill.example.com"; the proxy says in X-Forwarded-For whom it speaks for.
+    proxy: where that proxy connects from, when it is another machine or container: an address, or a network of its own.
     idle_hours, session_days: a session ends after so long without use, and in any case.
     oidc: a provider that people may sign in with, besides passwords.
     """
@@ -63,6 +65,7 @@ class SignInSettings(SettingsFile):
     file_name = "sign-in.json"
 
     public_url: str | None = None
+    proxy: str = LOOPBACK
     idle_hours: float = Field(default=8, gt=0)
     session_days: float = Field(default=7, gt=0)
     oidc: OidcSettings | None = None
@@ -76,6 +79,12 @@ class SignInSettings(SettingsFile):
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
             raise ValueError("is no address like https://barmill.example.com, without a path")
         return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        ip_network(value)  # its error says what is wrong
+        return value
 
     @property
     def idle_ms(self) -> int:

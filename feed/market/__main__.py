@@ -17,6 +17,7 @@ import numpy as np
 import uvicorn
 
 from control.home import Home
+from control.machine.ports import LOOPBACK
 from feed.market.access import AccessKeys
 from feed.market.api import MarketApi
 from feed.market.exchange import Exchange
@@ -24,7 +25,6 @@ from feed.market.history import DEFAULT_MAX_TICKS, History
 
 logger = logging.getLogger("feed.market")
 
-LOOPBACK = "127.0.0.1"
 MAX_CONNECTIONS = 200
 # What the kernel holds for a client that does not read; without a bound it grows to megabytes for each.
 SEND_BUFFER_BYTES = 256 * 1024
@@ -39,6 +39,7 @@ class Settings:
     """What the command line says."""
 
     home: Home
+    address: str
     port: int
     rate: float
     history_ticks: int
@@ -47,8 +48,9 @@ class Settings:
 
 def read_settings(arguments: Sequence[str]) -> Settings:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m feed.market", description="Serve simulated prices on 127.0.0.1.")
-    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1; 0 takes a free one and logs it")
+    parser = argparse.ArgumentParser(prog="python -m feed.market", description="Serve simulated prices.")
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one and logs it")
+    parser.add_argument("--address", default=LOOPBACK, help="where to listen (default %(default)s)")
     parser.add_argument("--home", type=Path, required=True, help="Barmill's home; the market keeps to market/ in it")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the total rate of about 120 ticks a second")
     parser.add_argument(
@@ -62,7 +64,8 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         parser.error("--rate must be above 0 and at most 10000.")
     if given.history_ticks < 1:
         parser.error("--history-ticks must be at least 1.")
-    return Settings(Home(given.home), given.port, given.rate, given.history_ticks, given.past_minutes * 60_000)
+    past_ms = given.past_minutes * 60_000
+    return Settings(Home(given.home), given.address, given.port, given.rate, given.history_ticks, past_ms)
 
 
 async def serve(settings: Settings, listener: socket.socket) -> None:
@@ -106,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         settings.home.market.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _listening(settings.port) as listener, _alone(settings.home.market / "market.lock"):
+        with _listening(settings.address, settings.port) as listener, _alone(settings.home.market / "market.lock"):
             asyncio.run(serve(settings, listener))
     except MarketStartError as error:
         logger.error("%s", error)
@@ -118,11 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
+def _listening(address: str, port: int) -> Iterator[socket.socket]:
     try:
-        listener = socket.create_server((LOOPBACK, port))
+        listener = socket.create_server((address, port))
     except (OSError, OverflowError) as error:
-        reason = f"Port {port} on {LOOPBACK} cannot be used ({error}); choose another with --port."
+        reason = f"Port {port} on {address} cannot be used ({error}); choose another with --port."
         raise MarketStartError(reason) from error
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)

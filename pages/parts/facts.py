@@ -65,6 +65,8 @@ def _job(flow: Flow, fresh: Freshness, status: SystemStatus | None) -> Fact:
 def _processes(status: SystemStatus | None) -> Fact:
     if status is None or not status.running:
         return {"label": "Processes", "value": "–", "note": "not started by ./barmill up"}
+    if status.unsupervised:
+        return {"label": "Processes", "value": "Running", "note": "started one by one, as containers"}
     down = [one.name for one in status.processes if not one.running]
     note = f"down: {', '.join(down)}" if down else f"{status.resident_bytes / 1e9:.1f} GB of memory"
     value = f"{len(status.processes) - len(down)} of {len(status.processes)}"

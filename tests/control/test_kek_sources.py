@@ -13,6 +13,7 @@ from control.keys.errors import KekError, KeyStoreError, TamperedSecretError, Va
 from control.keys.settings import (
     ADDRESS_VARIABLE,
     CA_FILE_VARIABLE,
+    KEK_FILE_VARIABLE,
     KEK_VARIABLE,
     SECRET_VARIABLES,
     TOKEN_FILE_VARIABLE,
@@ -273,8 +274,25 @@ def test_the_environment_may_hold_earlier_keys_behind_the_present_one(
             store.reveal("demo")
 
 
+def test_a_file_may_hold_what_the_environment_would(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "kek"
+    secret.write_bytes(base64.b64encode(b"k" * 32) + b"\n")
+    secret.chmod(0o440)
+    monkeypatch.setenv(KEK_FILE_VARIABLE, str(secret))
+    with KeyStore.open(home, ADA) as store:
+        store.add("demo", "market", "x")
+        assert store.reveal("demo") == "x"
+    assert not (home.keys / "kek").exists()
+    secret.chmod(0o444)
+    with KeyStore.open(home, ADA) as store, pytest.raises(KekError, match=r"key file .* is open to everybody"):
+        store.reveal("demo")
+
+
 def test_only_feed_and_app_are_told_what_opens_the_key_store(home: Home) -> None:
-    started = {one.name: one for one in programs(home, Ports(*free_ports(4)), FeedSettings())}
+    app, market, rest, rpc = free_ports(4)
+    started = {one.name: one for one in programs(home, Ports(app, market, rest, rpc), FeedSettings())}
     told = {
         name
         for name, one in started.items()

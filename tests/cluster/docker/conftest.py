@@ -1,0 +1,25 @@
+"""A real Docker engine, or a word that there is none."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from control.machine.ports import free_ports
+from tests.browser.conftest import chromium as chromium
+from tests.cluster.docker.project import Project, docker, missing
+
+
+@pytest.fixture(scope="module", params=["", "kafka"], ids=["sqlite", "kafka"])
+def project(request: pytest.FixtureRequest) -> Iterator[Project]:
+    """Everything of one profile, up and well."""
+    if why_not := missing():
+        pytest.skip(why_not)
+    if docker("image", "inspect", "barmill:local").returncode != 0:
+        pytest.skip("there is no image barmill:local; make it with: docker build --tag barmill:local .")
+    one = Project(f"barmill-test-{request.param or 'sqlite'}", free_ports(1)[0], request.param)
+    try:
+        one.up()
+        one.await_healthy()
+        yield one
+    finally:
+        one.down()
