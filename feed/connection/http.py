@@ -132,7 +132,7 @@ class Http:
             raise BrokenAnswerError(f"What answers at {url.host} does not speak HTTP.") from None
         took_ms = (time.monotonic() - began_s) * 1_000
         kind = said_in(found.get("content-type", "").encode(), key)
-        return Answer(url.host, kind, body, _server_ms(found), began_ms, took_ms)
+        return Answer(url.host, kind, body, server_ms(found), began_ms, took_ms)
 
     def _body(self, host: str, headers: httpx.Headers, chunks: Iterable[bytes]) -> bytes:
         limit = self._limits.body_bytes
@@ -195,7 +195,8 @@ def _until_s(moment: datetime) -> float:
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
-def _server_ms(headers: httpx.Headers) -> int | None:
+def server_ms(headers: httpx.Headers) -> int | None:
+    """Return the clock of whoever answered, which knows whole seconds, or None where the answer does not say."""
     try:
         return round(parsedate_to_datetime(headers["date"]).timestamp() * 1_000)
     except (ValueError, KeyError):

@@ -1,0 +1,139 @@
+"""Gaps by id, what is held until they are filled, and what goes on without."""
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feed.connection.gaps import Hole, Ids
+from feed.connection.ids import id_of, numbered
+from feed.connection.lanes import Ask, Lane, Row
+
+
+def row(number: int | None, at: int | None = None, *, backfilled: bool = False) -> Row:
+    return Row(at if at is not None else (number or 0) * 10, number, {}, backfilled)
+
+
+def numbers(rows: list[Row]) -> list[int | None]:
+    return [row.id for row in rows]
+
+
+def lane_after(*ids: int, consecutive: bool = True) -> Lane:
+    lane = Lane("A", consecutive=consecutive)
+    for number in ids:
+        lane.take(row(number))
+    return lane
+
+
+@given(st.lists(st.integers(0, 60), max_size=60))
+def test_stretches_are_the_set_of_what_was_added(added: list[int]) -> None:
+    ids = Ids()
+    for number in added:
+        ids.add(number)
+    assert [number for number in range(62) if number in ids] == sorted(set(added))
+    missing = {number for hole in ids.holes() for number in range(hole.first, hole.last + 1)}
+    assert missing == (set(range(min(added), max(added))) - set(added) if added else set())
+    assert ids.newest == max(added, default=None)
+
+
+def test_of_very_many_holes_the_oldest_is_forgotten() -> None:
+    ids = Ids()
+    for number in range(0, 500, 2):
+        ids.add(number)
+    assert len(ids.stretches) == 200
+    assert 1 in ids
+    assert ids.holes()[-1] == Hole(497, 497)
+
+
+@pytest.mark.parametrize("order", list(permutations([4, 5, 6, 7])))
+def test_ids_in_any_order_go_on_in_order_and_once(order: tuple[int, ...]) -> None:
+    lane = lane_after(3)
+    out = [number for arriving in (*order, *order) for number in numbers(lane.take(row(arriving)))]
+    assert out == [4, 5, 6, 7]
+    assert not lane.waiting
+
+
+def test_after_a_reconnect_what_is_live_waits_for_what_is_fetched() -> None:
+    lane = lane_after(1, 2, 3)
+    lane.reconnected(hold=True)
+    assert lane.take(row(8)) == []
+    assert lane.ask() == Ask("A", 4, None, 30)
+    assert numbers([r for n in (3, 4, 5) for r in lane.take(row(n, backfilled=True))]) == [4, 5]
+    assert lane.filled() == []
+    assert lane.waiting  # 6 and 7 had not been there yet when they were asked for
+    assert lane.ask() == Ask("A", 6, 7, 50)
+    assert numbers([r for n in (7, 6) for r in lane.take(row(n, backfilled=True))]) == [6, 7, 8]
+    assert not lane.waiting
+    assert lane.ask() is None
+
+
+def test_what_cannot_be_fetched_leaves_a_hole_that_may_still_be_filled() -> None:
+    lane = lane_after(1, 2)
+    lane.take(row(6))
+    assert numbers(lane.release()) == [6]
+    assert lane.missing == 3
+    assert lane.ask() == Ask("A", 3, 5, 20)
+    assert numbers(lane.take(row(4, backfilled=True))) == [4]
+    assert lane.missing == 2
+
+
+def test_a_restart_goes_on_from_what_was_delivered() -> None:
+    lane = lane_after(1, 2)
+    lane.take(row(6))
+    lane.release()
+    again = Lane.of_state("A", lane.state(), consecutive=True)
+    assert again.take(row(6)) == []
+    assert again.ask() == Ask("A", 3, 5, 20)
+    assert numbers(again.take(row(7))) == [7]
+
+
+def test_an_older_history_that_comes_after_a_live_tick_is_not_lost() -> None:
+    lane = lane_after(101)
+    assert numbers([r for n in (99, 100, 101) for r in lane.take(row(n))]) == [99, 100]
+
+
+def test_a_gap_before_the_first_tick_is_filled_from_when_it_was_watched() -> None:
+    lane = Lane("A", consecutive=True, since_ns=45)
+    lane.reconnected(hold=True)
+    assert lane.ask() == Ask("A", None, None, 45)
+    for number in (4, 5, 6):
+        assert lane.take(row(number, backfilled=True)) == []
+    assert numbers(lane.filled()) == [5, 6]
+
+
+def test_ids_that_are_only_names_drop_repeats_and_hold_by_time() -> None:
+    lane = Lane("A", consecutive=False)
+    assert numbers(lane.take(row(77, 10)) + lane.take(row(5, 20)) + lane.take(row(77, 10))) == [77, 5]
+    lane.reconnected(hold=True)
+    assert lane.take(row(9, 50)) == []
+    for number, at in ((77, 10), (5, 20), (30, 20), (8, 40)):
+        lane.take(row(number, at, backfilled=True))
+    assert numbers(lane.filled()) == [30, 8, 9]
+
+
+def test_after_a_restart_a_history_that_repeats_is_dropped_and_late_ticks_are_not() -> None:
+    lane = lane_after(*range(1, 60), consecutive=False)
+    again = Lane.of_state("A", lane.state(), consecutive=False)
+    again.reconnected(hold=False)
+    assert numbers([r for n in range(10, 62) for r in again.take(row(n))]) == [60, 61]
+    assert numbers(again.take(row(7_000, 580))) == [7_000]
+
+
+def test_without_ids_only_what_is_newer_is_taken_from_a_fetch() -> None:
+    lane = Lane("A", consecutive=False)
+    assert len(lane.take(row(None, 10)) + lane.take(row(None, 10))) == 2
+    lane.reconnected(hold=True)
+    for at in (10, 11, 12):
+        lane.take(row(None, at, backfilled=True))
+    lane.take(row(None, 13))
+    assert [one.time_ns for one in lane.filled()] == [11, 12, 13]
+
+
+def test_ids_are_numbers_of_63_bits_whatever_the_provider_calls_its_ticks() -> None:
+    uid = "8b3e7e72-950c-4c4e-8ab8-24aebcab80d2"
+    assert numbered(uid) == numbered(uid)
+    assert 0 <= numbered(uid) < 2**63
+    assert numbered(uid) != numbered(uid[:-1] + "3")
+    assert [id_of(value) for value in (None, 7, "007", " ", uid)] == [None, 7, 7, None, numbered(uid)]
+    assert id_of(str(2**63)) == numbered(str(2**63))
