@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from control.errors import ControlError
 from feed.names import FIRST_NAMES, prefix_of
+from feed.providers.ccxt.settings import CcxtFeed
 from feed.settings import PricesTopic
 
 _MOST_FAULTS = 5
@@ -38,12 +39,13 @@ class KafkaFeed(PricesTopic):
     columns: dict[str, str] = Field(default_factory=dict)
 
 
-Settings = Annotated[MarketFeed | KafkaFeed, Field(discriminator="kind")]
+Settings = Annotated[MarketFeed | KafkaFeed | CcxtFeed, Field(discriminator="kind")]
 _SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
 # What can be added, and what each is in a few words.
 KINDS = {
     "market": "another demo market on this machine",
     "kafka": "a topic of others on Kafka",
+    "ccxt": "public trades of an exchange, by the library ccxt",
 }
 # Of these ingest tells how the connection is; all others tell it themselves.
 TOLD_BY_INGEST = FIRST_NAMES

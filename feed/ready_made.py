@@ -1,22 +1,11 @@
 """Feeds that are ready to be added: all that is left to say is a name, and a key where one is needed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from feed.providers.ccxt.ready_made import READY_MADE_CCXT
+from feed.providers.ready_made import ReadyMade
 
-@dataclass(frozen=True)
-class ReadyMade:
-    """Settings that somebody has worked out already.
-
-    settings: JSON of this kind. needs_key: nothing comes without a key. note: what to know before adding it.
-    """
-
-    label: str
-    kind: str
-    settings: str
-    needs_key: bool = False
-    note: str = ""
-
+__all__ = ["READY_MADE", "ReadyMade"]
 
 READY_MADE: Mapping[str, ReadyMade] = {
     "demo-market": ReadyMade(
@@ -33,4 +22,5 @@ READY_MADE: Mapping[str, ReadyMade] = {
         '{\n  "bootstrap": "localhost:9092",\n  "topic": "prices"\n}',
         note="One JSON object a message, with time, instrument and price; columns renames what is called otherwise.",
     ),
+    **READY_MADE_CCXT,
 }
