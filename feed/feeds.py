@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from control.errors import ControlError
 from feed.names import FIRST_NAMES, prefix_of
+from feed.providers.ccxt.settings import CcxtFeed
 from feed.providers.rest.settings import RestFeed
 from feed.providers.websocket.settings import WebSocketFeed
 from feed.settings import PricesTopic
@@ -40,7 +41,7 @@ class KafkaFeed(PricesTopic):
     columns: dict[str, str] = Field(default_factory=dict)
 
 
-Settings = Annotated[MarketFeed | KafkaFeed | RestFeed | WebSocketFeed, Field(discriminator="kind")]
+Settings = Annotated[MarketFeed | KafkaFeed | RestFeed | WebSocketFeed | CcxtFeed, Field(discriminator="kind")]
 _SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
 # What can be added, and what each is in a few words.
 KINDS = {
@@ -48,6 +49,7 @@ KINDS = {
     "kafka": "a topic of others on Kafka",
     "rest": "an API that is asked for prices over HTTP",
     "websocket": "a provider that sends prices over WebSocket",
+    "ccxt": "public trades of an exchange, by the library ccxt",
 }
 # Of these ingest tells how the connection is; all others tell it themselves.
 TOLD_BY_INGEST = FIRST_NAMES

@@ -16,6 +16,8 @@ from feed.feeds import Feed, KafkaFeed, MarketFeed, settings_of
 from feed.market.key import SECRET_NAME
 from feed.names import Named
 from feed.provider import Provider, ProviderError
+from feed.providers.ccxt.provider import CcxtProvider
+from feed.providers.ccxt.settings import CcxtFeed
 from feed.providers.kafka import KafkaProvider
 from feed.providers.market import MarketProvider
 from feed.providers.replay import ReplayProvider
@@ -70,6 +72,8 @@ def _added(feed: Feed, home: Home, wanted: Wanted, report: Report) -> Provider:
         case WebSocketFeed():
             guard = Guard(FeedsAccess.read(home))
             return WebSocketProvider(feed.name, settings, _key_of(feed, home), wanted, report, guard=guard)
+        case CcxtFeed():
+            return CcxtProvider(feed.name, settings, _key_of(feed, home), wanted, report)
 
 
 def _key_of(feed: Feed, home: Home) -> Callable[[], str] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from feed.providers.ccxt.ready_made import READY_MADE_CCXT
 from feed.providers.ready_made import ReadyMade
 from feed.providers.rest.ready_made import READY_MADE_REST
 from feed.providers.websocket import ready_made as websocket
@@ -61,4 +62,5 @@ READY_MADE: Mapping[str, ReadyMade] = {
         " and cannot be fetched afterwards, so what is missed while the connection is away stays missing.",
         needs_key=True,
     ),
+    **READY_MADE_CCXT,
 }

@@ -1,0 +1,67 @@
+"""Trades that were missed, fetched: the newest first, and where these do not reach back far enough, the older ones."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from feed.connection.lanes import Ask, Row
+from feed.providers.ccxt.quirks import Quirks
+from feed.providers.ccxt.trades import rows_of
+
+_NS_PER_MS = 1_000_000
+_MAX_PAGES = 20_000
+
+
+class History:
+    """One question for an instrument's past.
+
+    Every exchange answers with its newest trades, but only some with those from a time on, and the others do not say
+    that they cannot. So whether anything may be missing is judged by what came, not by what was asked.
+    whole: what came joins what was known before.
+    """
+
+    def __init__(self, exchange: Any, quirks: Quirks, ask: Ask, *, backfilled: bool) -> None:
+        self._exchange, self._quirks, self._ask, self._backfilled = exchange, quirks, ask, backfilled
+        self.whole = False
+
+    async def pages(self) -> AsyncIterator[list[Row]]:
+        """Yield what there is, page by page."""
+        newest = await self._page()
+        known_ns = self._ask.from_ns
+        if not newest or known_ns is None or newest[0].time_ns <= known_ns:
+            self.whole = True
+        elif self._quirks.from_id is not None and self._ask.from_id is not None:
+            async for page in self._by_id(self._quirks.from_id, self._ask.from_id, newest[0].id or 0):
+                yield page
+        else:
+            async for page in self._by_time(known_ns, newest[0].time_ns):
+                yield page
+        yield newest
+
+    async def _by_id(self, parameter: str, next_id: int, until_id: int) -> AsyncIterator[list[Row]]:
+        for _ in range(_MAX_PAGES):
+            page = await self._page(params={parameter: str(next_id)})
+            yield page
+            highest_id = max((row.id for row in page if row.id is not None), default=0)
+            if highest_id < next_id:
+                return
+            next_id = highest_id + 1
+            if next_id >= until_id:
+                self.whole = True
+                return
+
+    async def _by_time(self, known_ns: int, until_ns: int) -> AsyncIterator[list[Row]]:
+        joins, reached_ns = None, known_ns
+        for _ in range(_MAX_PAGES):
+            page = await self._page(reached_ns // _NS_PER_MS)
+            yield page
+            if not page or page[-1].time_ns <= reached_ns:
+                return
+            joins = page[0].time_ns <= known_ns if joins is None else joins
+            reached_ns = page[-1].time_ns
+            if reached_ns >= until_ns:
+                self.whole = joins
+                return
+
+    async def _page(self, since_ms: int | None = None, params: Mapping[str, str] | None = None) -> list[Row]:
+        trades = await self._exchange.fetch_trades(self._ask.instrument, since_ms, None, dict(params or {}))
+        return rows_of(trades, self._ask.instrument, backfilled=self._backfilled)

@@ -1,0 +1,80 @@
+"""A ccxt feed that reads a stand-in on loopback, through the real intake into a real tick log."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from feed.connection.catch_up import Holding
+from feed.intake import Intake
+from feed.provider import ProviderError
+from feed.providers.ccxt.provider import CcxtProvider
+from feed.providers.ccxt.settings import CcxtFeed
+from feed.ticklog import TickLog
+from tests.feed.exchanges.ccxt_exchange import CcxtExchange
+from tests.feed.exchanges.exchange import Trade
+from tests.feed.exchanges.run import QUICK, TIMEOUT_S, Run
+
+HOLDING = Holding(settle_ms=50, hold_ms=TIMEOUT_S * 1_000, first_pause_s=0.02, longest_pause_s=0.1)
+
+
+def provider(exchange: CcxtExchange, run: "CcxtRun") -> CcxtProvider:
+    urls = {"api": exchange.wire.urls(exchange.archive_url, exchange.url.removesuffix("/ws"))}
+    overrides: Mapping[str, object] = {
+        "urls": urls,
+        "rateLimit": 1,
+        "streaming": {"keepAlive": 300, "maxPingPongMisses": 100},
+    }
+    return CcxtProvider(
+        exchange.wire.name,
+        CcxtFeed(exchange=exchange.wire.name, poll_s=0.1),
+        (lambda: run.key) if run.key else None,
+        run.wanted,
+        run.states.append,
+        patience=QUICK,
+        holding=HOLDING,
+        overrides=overrides,
+    )
+
+
+@dataclass
+class CcxtRun(Run):
+    """One run of a ccxt feed."""
+
+    exchange: CcxtExchange
+    key: str = ""
+
+    def read(self, log: TickLog) -> None:
+        try:
+            for _ in Intake(log, provider(self.exchange, self), future_tolerance_ms=60_000).run(self.stop):
+                pass
+        except ProviderError as error:
+            self.error = error
+
+    def source(self) -> list[Trade]:
+        names = self.wanted() or frozenset()
+        return [trade for name, trades in self.exchange.made.items() for trade in trades if name in names]
+
+    def assert_same(self) -> None:
+        number = self.exchange.wire.number
+        made = sorted(
+            (one.instrument, number(one), one.time_us * 1_000, float(one.price), float(one.size))
+            for one in self.source()
+        )
+        assert sorted(self.ticks().select("instrument", "id", "time_ns", "price_open", "volume").rows()) == made
+
+
+@contextmanager
+def reading(exchange: CcxtExchange, path: Path, **given: object) -> Iterator[CcxtRun]:
+    names = frozenset(exchange.wire.instruments)
+    run = CcxtRun(exchange, path, **{"settings": None, "wanted": lambda: names, **given})  # type: ignore[arg-type]
+    with TickLog.open(path, durable=False) as log:
+        thread = threading.Thread(target=run.read, args=(log,))
+        thread.start()
+        try:
+            yield run
+        finally:
+            run.stop.set()
+            thread.join(TIMEOUT_S)
+            assert not thread.is_alive()

@@ -1,0 +1,242 @@
+"""The ccxt provider against stand-ins of three exchanges that are as different as they come."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from control.home import REPO_ROOT
+from feed.connection.state import Phase
+from feed.provider import ProviderError
+from tests.feed.exchanges.ccxt_exchange import KEY, Binance, CcxtExchange, Kraken, Latoken
+from tests.feed.exchanges.ccxt_run import CcxtRun, provider, reading
+from tests.feed.exchanges.exchange import running
+
+WIRES = [Binance, Kraken, Latoken]
+STREAMING = [Binance, Kraken]
+
+
+@pytest.fixture(params=WIRES, ids=lambda wire: str(wire.name))
+def exchange(request: pytest.FixtureRequest) -> Iterator[CcxtExchange]:
+    with running(CcxtExchange(request.param())) as exchange:
+        assert isinstance(exchange, CcxtExchange)
+        yield exchange
+
+
+@pytest.fixture
+def run(exchange: CcxtExchange, tmp_path: Path) -> Iterator[CcxtRun]:
+    with reading(exchange, tmp_path / "ticks.sqlite") as run:
+        run.wait_for(Phase.RECEIVING)
+        yield run
+
+
+streaming = pytest.mark.parametrize("exchange", STREAMING, indirect=True, ids=lambda wire: str(wire.name))
+binance = pytest.mark.parametrize("exchange", [Binance], indirect=True, ids=["binance"])
+latoken = pytest.mark.parametrize("exchange", [Latoken], indirect=True, ids=["latoken"])
+
+
+def trade_all(exchange: CcxtExchange, rounds: int = 20) -> None:
+    for _ in range(rounds):
+        for name in exchange.wire.instruments:
+            exchange.trade(name)
+
+
+def lose(exchange: CcxtExchange, run: CcxtRun) -> None:
+    exchange.down = exchange.archive_down = True
+    exchange.drop()
+    run.wait_for(Phase.WAITING)
+
+
+def come_back(exchange: CcxtExchange) -> None:
+    exchange.down = exchange.archive_down = False
+
+
+def test_what_the_source_made_comes_and_nothing_of_the_environment_counts(
+    exchange: CcxtExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "WS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with reading(exchange, tmp_path / "ticks.sqlite") as run:
+        run.wait_for(Phase.RECEIVING)
+        trade_all(exchange)
+        run.wait_for_all()
+        run.wait(lambda: (run.complete_to_ms() or 0) >= run.source()[-1].time_us // 1_000)
+        assert run.phases() == [Phase.IDLE, Phase.CONNECTING, Phase.RECEIVING]
+        assert run.rejects().is_empty()
+        assert run.states[-1].gaps == 0
+        run.assert_same()
+
+
+def test_what_is_missed_while_away_comes_afterwards_once(exchange: CcxtExchange, run: CcxtRun) -> None:
+    trade_all(exchange)
+    run.wait_for_all()
+    for _ in range(2):
+        lose(exchange, run)
+        trade_all(exchange, 90)  # more than a page of those that have an archive
+        come_back(exchange)
+        run.wait_for(Phase.RECEIVING)
+        trade_all(exchange)
+        run.wait_for_all()
+    assert run.rejects().is_empty()
+    assert run.states[-1].missing == 0
+    run.wait(lambda: run.states[-1].connects == 3 and run.states[-1].backfilled >= 2 * 90)
+    if exchange.wire.name != "latoken":
+        assert all(one["id"].is_sorted() for one in run.ticks().partition_by("instrument"))
+
+
+def test_another_run_goes_on_where_the_last_one_ended(exchange: CcxtExchange, tmp_path: Path) -> None:
+    with reading(exchange, tmp_path / "ticks.sqlite") as run:
+        run.wait_for(Phase.RECEIVING)
+        trade_all(exchange)
+        run.wait_for_all()
+    trade_all(exchange, 60)
+    with reading(exchange, tmp_path / "ticks.sqlite") as run:
+        run.wait_for_all()
+        assert run.rejects().is_empty()
+
+
+@streaming
+def test_a_limit_on_questions_is_waited_for_while_prices_go_on(exchange: CcxtExchange, run: CcxtRun) -> None:
+    trade_all(exchange)
+    run.wait_for_all()
+    lose(exchange, run)
+    trade_all(exchange)
+    exchange.archive_limits = ["1"] * 4
+    come_back(exchange)
+    run.wait(lambda: any(state.phase is Phase.LIMITED for state in run.states))
+    trade_all(exchange)
+    run.wait_for_all()
+    [limited, *_] = [state for state in run.states if state.phase is Phase.LIMITED]
+    assert "was asked too often" in limited.sentence
+    assert limited.retry_ms is not None
+    run.wait_for(Phase.RECEIVING)
+
+
+@latoken
+def test_a_limit_on_polling_is_waited_for_as_long_as_it_says(exchange: CcxtExchange, run: CcxtRun) -> None:
+    trade_all(exchange)
+    run.wait_for_all()
+    exchange.archive_limits = ["1"]
+    run.wait_for(Phase.LIMITED)
+    limited = run.states[-1]
+    assert limited.retry_ms is not None
+    assert 900 <= limited.retry_ms - limited.since_ms <= 1_100
+    trade_all(exchange)
+    run.wait_for(Phase.RECEIVING)
+    run.wait_for_all()
+
+
+@binance
+def test_a_refused_key_is_said_in_plain_words_and_never_shown(
+    exchange: CcxtExchange, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("DEBUG")
+    exchange.key_refused = True
+    with reading(exchange, tmp_path / "ticks.sqlite", key=KEY) as run:
+        run.wait(lambda: run.error is not None)
+    assert "Binance refuses the key, or what was asked for with it" in str(run.error)
+    assert run.states[-1].phase is Phase.REFUSED
+    shown = "".join((caplog.text, str(run.error), *capfd.readouterr(), *(state.sentence for state in run.states)))
+    assert "signature" not in shown
+    assert not any(part in shown for part in KEY.split(":"))
+
+
+@binance
+def test_a_key_that_is_taken_makes_no_difference(exchange: CcxtExchange, tmp_path: Path) -> None:
+    with reading(exchange, tmp_path / "ticks.sqlite", key=KEY) as run:
+        run.wait_for(Phase.RECEIVING)
+        trade_all(exchange)
+        run.wait_for_all()
+
+
+@streaming
+def test_garbage_on_the_stream_costs_a_connection_and_no_trade(exchange: CcxtExchange, run: CcxtRun) -> None:
+    trade_all(exchange)
+    run.wait_for_all()
+    exchange.say('{"broken', "<html>", [1, 2], "null")
+    run.wait(lambda: run.states[-1].connects == 2)
+    trade_all(exchange)
+    run.wait_for_all()
+    assert any("sent something that ccxt cannot read" in state.sentence for state in run.states)
+
+
+@pytest.mark.parametrize("garbage", ["<html>", "[1, 2]", '{"surprise": []}', "null"])
+@latoken
+def test_garbage_as_an_answer_is_said_and_asked_for_again(exchange: CcxtExchange, run: CcxtRun, garbage: str) -> None:
+    trade_all(exchange)
+    run.wait_for_all()
+    exchange.garbage = garbage
+    run.wait_for(Phase.WAITING)
+    assert "Latoken" in run.states[-1].sentence
+    exchange.garbage = None
+    trade_all(exchange)
+    run.wait_for_all()
+
+
+@pytest.mark.parametrize("skew_ms", [-40_000, 40_000])
+def test_a_clock_that_is_off_is_measured_and_shown(exchange: CcxtExchange, tmp_path: Path, skew_ms: int) -> None:
+    exchange.skew_ms = skew_ms
+    with reading(exchange, tmp_path / "ticks.sqlite") as run:
+        run.wait_for(Phase.RECEIVING)
+        trade_all(exchange)
+        run.wait_for_all()
+        run.wait(lambda: "ours." in run.states[-1].sentence)
+        assert abs((run.states[-1].skew_ms or 0) - skew_ms) < 2_000
+        run.wait(lambda: (run.complete_to_ms() or 0) >= run.source()[-1].time_us // 1_000)
+        assert run.rejects().is_empty()
+
+
+def test_what_is_wanted_changes_without_a_new_connection(exchange: CcxtExchange, tmp_path: Path) -> None:
+    first, second, *_ = exchange.wire.instruments
+    wanted = {first, "NO/SUCH"}
+    with reading(exchange, tmp_path / "ticks.sqlite", wanted=lambda: frozenset(wanted)) as run:
+        run.wait_for(Phase.RECEIVING)
+        exchange.trade(first, 10)
+        run.wait(lambda: run.ticks().height == 10)
+        run.wait(lambda: "does not offer NO/SUCH" in run.states[-1].sentence)
+        exchange.trade(second, 10)
+        wanted.remove("NO/SUCH")
+        wanted.add(second)
+        run.wait(lambda: "NO/SUCH" not in run.states[-1].sentence)
+
+        def arrived() -> bool:
+            exchange.trade(second)
+            return run.ticks().filter(instrument=second).height > 0
+
+        run.wait(arrived)
+        wanted.remove(first)
+        number = exchange.wire.number(exchange.trade(second)[-1])
+        run.wait(lambda: number in run.ticks()["id"].to_list())
+        assert run.states[-1].connects == 1
+        wanted.clear()
+        run.wait_for(Phase.IDLE)
+
+
+@latoken
+def test_a_past_that_does_not_reach_back_far_enough_is_said(exchange: CcxtExchange, run: CcxtRun) -> None:
+    exchange.trade("BTC/USDT", 10)
+    run.wait(lambda: run.ticks().height == 10)
+    lose(exchange, run)
+    exchange.trade("BTC/USDT", 150)
+    come_back(exchange)
+    run.wait(lambda: run.ticks().height == 110)
+    run.wait(lambda: "Trades of BTC/USDT may be missing" in run.states[-1].sentence)
+    assert run.states[-1].gaps >= 1
+
+
+def test_the_catalogue_says_what_is_traded_and_how(exchange: CcxtExchange, tmp_path: Path) -> None:
+    run = CcxtRun(exchange, tmp_path, settings=None)  # type: ignore[arg-type]
+    listed = provider(exchange, run).catalogue()
+    assert [one.instrument for one in listed] == sorted(exchange.wire.instruments)
+    assert {one.description for one in listed} == {"spot"}
+    assert {one.price_decimals for one in listed} == {1 if exchange.wire.name == "kraken" else 2}
+    exchange.archive_down = True
+    with pytest.raises(ProviderError, match=f"(?i){exchange.wire.name}.* not available"):
+        provider(exchange, run).catalogue()
+
+
+def test_ccxt_is_imported_where_it_is_used_and_nowhere_else() -> None:
+    code = "import sys, feed.making, feed.ready_made; sys.exit('ccxt' in sys.modules or 'aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO_ROOT, check=False).returncode == 0
