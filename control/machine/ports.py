@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 
 from control.errors import ControlError
 from control.home import Home
@@ -37,6 +37,7 @@ class Ports:
     jobmanager_rpc: int
     kafka: int = 0
     kafka_controller: int = 0
+    _: KW_ONLY
     listen: str = LOOPBACK
     market_host: str = LOOPBACK
     jobmanager_host: str = LOOPBACK
