@@ -4,6 +4,7 @@ All of it runs in one asyncio loop, which belongs to the provider.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ SETTLE_S = 2.0
 _QUESTIONS_AT_ONCE = 4
 _LIMITED_S = 30.0
 _MS_PER_S = 1_000
+_NS_PER_MS = 1_000_000
+# Every exchange remembers its newest trades for at least so long.
+_REMEMBERED_MS = 600_000
 
 
 @dataclass
@@ -57,6 +61,12 @@ class Connection:
         self._returning: set[str] = set()
         self._polled_ms: dict[str, int] = {}
         self._settled_at_s = self._quiet_until_s = 0.0
+        self._began_s: float | None = None
+
+    @property
+    def stood_s(self) -> float:
+        """Return for how long it has been receiving."""
+        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
 
     async def run(self, markets: Markets) -> None:
         """Stay connected until nothing is wanted any more; raise what ends it."""
@@ -64,9 +74,11 @@ class Connection:
         await self._load(markets)
         await self._read_clock()
         self._returning = set(desk.connected(self._opened.label))
-        desk.tell(Phase.RECEIVING)
+        self._began_s = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
+                self._follow(group)
+                desk.tell(Phase.RECEIVING)
                 while desk.names:
                     self._follow(group)
                     if asyncio.get_running_loop().time() >= self._quiet_until_s:
@@ -164,11 +176,26 @@ class Connection:
             self._desk.resume(name)
 
     async def _fetch(self, ask: Ask) -> None:
-        """Fetch what is asked for; what fails is asked for again, or ends the connection where there is no other."""
+        """Fetch what is asked for, unless the connection ends; then the next one asks."""
+        try:
+            await self._fetched(ask)
+        except asyncio.CancelledError:
+            self._desk.failed(ask.instrument, 0.0)
+            raise
+
+    async def _fetched(self, ask: Ask) -> None:
         name, desk, resumed = ask.instrument, self._desk, self._resumed.get(ask.instrument)
         async with self._asking:
             asked_ms = desk.clock_ms()
-            history = History(self._exchange, self._quirks, ask, backfilled=name in self._returning)
+            joins = desk.has_traded(name)
+            age_ms = desk.provider_ms - (ask.from_ns or 0) // _NS_PER_MS
+            history = History(
+                self._exchange,
+                self._quirks,
+                ask,
+                backfilled=name in self._returning,
+                not_empty=joins and age_ms < _REMEMBERED_MS,
+            )
             try:
                 async for page in history.pages():
                     desk.take(desk.since_it_is_read(name, page if self._streams else with_ids(page)))
@@ -180,7 +207,7 @@ class Connection:
                 self._not_fetched(name, error)
                 return
         self._dated(asked_ms)
-        desk.answered(name, whole=history.whole, label=self._opened.label)
+        desk.answered(name, whole=history.whole or not joins, label=self._opened.label)
         self._polled_ms[name] = asked_ms
         # From now on, what is polled is news, while what is fetched beside a stream was missed.
         (self._returning.add if self._streams else self._returning.discard)(name)
@@ -188,8 +215,10 @@ class Connection:
             desk.resume(name)  # something began after the answer was on its way
 
     def _not_fetched(self, name: str, error: Exception) -> None:
+        """Have it asked for again; where there is no stream, and where the key is refused, end the connection."""
         failed = self._opened.failed(error)
         if isinstance(failed, KeyRefusedError) or not self._streams:
+            self._desk.failed(name, 0.0)
             raise failed from None
         retry_s = None
         if isinstance(failed, LimitedError):

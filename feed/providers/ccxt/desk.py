@@ -51,6 +51,7 @@ class Desk:
         self._doubtful_gaps = 0
         self._known: frozenset[str] = frozenset()
         self._begun_ns: dict[str, int] = {}
+        self._traded: set[str] = set()
         self._complete_ms: int | None = None
         self._batch_ms = 0
 
@@ -76,6 +77,7 @@ class Desk:
         lanes = kept.get("lanes", {})
         self._catch_up.restore(lanes)
         self._known = frozenset(lanes)
+        self._traded = {name for name, lane in lanes.items() if lane.get("newest_ns")}
 
     def follow(self, names: frozenset[str]) -> None:
         """Take in trades of exactly these from now on."""
@@ -84,6 +86,7 @@ class Desk:
             self._catch_up.watch(names)
             self._staleness.expect(names, self.clock_ms())
             self._known &= names
+            self._traded &= names
             for name in self._complaints.keys() - names:
                 del self._complaints[name]
             for name in self._begun_ns.keys() - names:
@@ -100,14 +103,16 @@ class Desk:
             self._catch_up.watch(self.names)
             self._known = frozenset()
             self._begun_ns.clear()
+            self._traded.clear()
             self._doubt(label, f"What {label} traded in {away_ms // 3_600_000} hours without a connection is missing.")
         return self._known | self._begun_ns.keys()
 
     def expect(self, name: str) -> None:
         """Hold what comes of an instrument back until `resume`, where something may be missing before it."""
+        begun_ms = self.provider_ms - _UNCERTAIN_MS
         if name not in self._known:
-            self._begun_ns.setdefault(name, self.provider_ms * _NS_PER_MS)
-        self._catch_up.connected((name,), self.clock_ms(), self.provider_ms, None)
+            self._begun_ns.setdefault(name, begun_ms * _NS_PER_MS)
+        self._catch_up.connected((name,), self.clock_ms(), begun_ms, None)
 
     def resume(self, name: str) -> None:
         """Have what came since the last trade of an instrument fetched."""
@@ -117,6 +122,10 @@ class Desk:
     def asks(self) -> list[Ask]:
         """Return what is to be fetched now."""
         return self._catch_up.asks(self.clock_ms())
+
+    def has_traded(self, name: str) -> bool:
+        """Tell whether a trade of an instrument is known, which later ones have to join."""
+        return name in self._traded
 
     def since_it_is_read(self, name: str, rows: Iterable[Row]) -> list[Row]:
         """Return the trades without those of a time when nobody had asked for the instrument yet."""
@@ -176,7 +185,9 @@ class Desk:
         self._doubtful_gaps += 1
 
     def _put(self, rows: Iterable[Row]) -> None:
-        self._ready += [row.values for row in rows]
+        for row in rows:
+            self._ready.append(row.values)
+            self._traded.add(str(row.values["instrument"]))
 
     def _told(self) -> ConnectionState:
         state = self._state

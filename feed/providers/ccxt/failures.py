@@ -6,6 +6,7 @@ key, and without what follows a question mark, where signatures stand.
 
 import re
 
+import aiohttp
 import ccxt
 import httpx
 
@@ -22,7 +23,7 @@ from feed.connection.http import retry_after_s, said_in
 
 # How ccxt stumbles over an answer that is not what it expects.
 NOT_UNDERSTOOD = (AttributeError, ArithmeticError, LookupError, TypeError, ValueError)
-FAILURES = (ccxt.BaseError, *NOT_UNDERSTOOD)
+FAILURES = (ccxt.BaseError, aiohttp.ClientError, OSError, *NOT_UNDERSTOOD)
 _QUERY = re.compile(r"\?\S*")
 
 
@@ -48,7 +49,7 @@ def failure(error: Exception, label: str, key: str, headers: httpx.Headers) -> Q
             return ServerError(f"{label} finds the clock of this machine wrong: {said}")
         case ccxt.ExchangeNotAvailable():
             return UnreachableError(f"{label} is not available, or cannot be reached.")
-        case ccxt.NetworkError():
+        case ccxt.NetworkError() | aiohttp.ClientError() | OSError():
             return UnreachableError(f"The connection to {label} broke off, or could not be made.")
         case ccxt.BadSymbol():
             return NotFoundError(f"{label} does not know an instrument that was asked for: {said}")

@@ -16,16 +16,19 @@ class History:
 
     Every exchange answers with its newest trades, but only some with those from a time on, and the others do not say
     that they cannot. So whether anything may be missing is judged by what came, not by what was asked.
-    whole: what came joins what was known before.
+    not_empty: the exchange is known to have a trade. whole: what came joins what was known before.
     """
 
-    def __init__(self, exchange: Any, quirks: Quirks, ask: Ask, *, backfilled: bool) -> None:
-        self._exchange, self._quirks, self._ask, self._backfilled = exchange, quirks, ask, backfilled
+    def __init__(self, exchange: Any, quirks: Quirks, ask: Ask, *, backfilled: bool, not_empty: bool) -> None:
+        self._exchange, self._quirks, self._ask = exchange, quirks, ask
+        self._backfilled, self._not_empty = backfilled, not_empty
         self.whole = False
 
     async def pages(self) -> AsyncIterator[list[Row]]:
         """Yield what there is, page by page."""
         newest = await self._page()
+        if not newest and self._not_empty:
+            raise ValueError("no trades, though there were some")
         known_ns = self._ask.from_ns
         if not newest or known_ns is None or newest[0].time_ns <= known_ns:
             self.whole = True
@@ -52,7 +55,7 @@ class History:
     async def _by_time(self, known_ns: int, until_ns: int) -> AsyncIterator[list[Row]]:
         joins, reached_ns = None, known_ns
         for _ in range(_MAX_PAGES):
-            page = await self._page(reached_ns // _NS_PER_MS)
+            page = await self._page(reached_ns)
             yield page
             if not page or page[-1].time_ns <= reached_ns:
                 return
@@ -62,6 +65,14 @@ class History:
                 self.whole = joins
                 return
 
-    async def _page(self, since_ms: int | None = None, params: Mapping[str, str] | None = None) -> list[Row]:
-        trades = await self._exchange.fetch_trades(self._ask.instrument, since_ms, None, dict(params or {}))
-        return rows_of(trades, self._ask.instrument, backfilled=self._backfilled)
+    async def _page(self, from_ns: int | None = None, params: Mapping[str, str] | None = None) -> list[Row]:
+        asked = dict(params or {})
+        if from_ns is not None and self._quirks.after_ns is not None:
+            asked[self._quirks.after_ns] = str(from_ns - 1)
+        since_ms = None if from_ns is None else from_ns // _NS_PER_MS
+        trades = await self._exchange.fetch_trades(self._ask.instrument, since_ms, None, asked)
+        rows = rows_of(trades, self._ask.instrument, backfilled=self._backfilled)
+        # ccxt makes empty trades, or none, of an answer that is something else.
+        if any(row.time_ns == 0 for row in rows):
+            raise ValueError("trades without a time")
+        return rows

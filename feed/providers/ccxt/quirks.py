@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 class Quirks:
     """How to ask an exchange.
 
-    watch: what goes with a subscription. from_id: the parameter that fetches from an id on. consecutive: the ids of an
-    instrument rise one by one, so that a missing one shows.
+    watch: what goes with a subscription. from_id: the parameter that fetches from an id on. after_ns: the parameter
+    that fetches what is later than a time in nanoseconds, where ccxt itself would ask by the second. consecutive: the
+    ids of an instrument rise one by one, so that a missing one shows.
     """
 
     watch: Mapping[str, str] = field(default_factory=dict)
     from_id: str | None = None
+    after_ns: str | None = None
     consecutive: bool = False
 
 
@@ -24,7 +26,7 @@ _QUIRKS: Mapping[str, Quirks] = {
     "binancecoinm": _BINANCE,
     "binanceus": _BINANCE,
     "binanceusdm": _BINANCE,
-    "kraken": Quirks(consecutive=True),
+    "kraken": Quirks(after_ns="since", consecutive=True),
 }
 
 

@@ -1,7 +1,6 @@
 """A run of the ccxt provider: one connection after the other, with pauses by what ended the last."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,6 +51,7 @@ class Session:
         self._connection: Connection | None = None
         self._stumbled: Exception | None = None
         self._heard_ms: int | None = None
+        self._stood_s = 0.0
 
     def restore(self, cursor: str | None) -> None:
         """Go on from a cursor of this provider."""
@@ -87,7 +87,6 @@ class Session:
             if not desk.names:
                 await asyncio.sleep(LOOK_S)
                 continue
-            began_s = time.monotonic()
             try:
                 await self._connect()
                 desk.tell(Phase.IDLE)
@@ -98,7 +97,7 @@ class Session:
                 desk.tell(Phase.BROKEN, str(error))
                 raise ProviderError(str(error)) from None
             except QuestionError as error:
-                pause = self._attempts.failed(error, time.monotonic() - began_s)
+                pause = self._attempts.failed(error, self._stood_s)
                 rests = _RESTS if pause.phase is Phase.RESTING else ""
                 desk.tell(pause.phase, f"{error}{rests}", desk.clock_ms() + round(pause.seconds * 1_000))
                 await asyncio.sleep(pause.seconds)
@@ -106,13 +105,13 @@ class Session:
     async def _connect(self) -> None:
         key = self._key_of() if self._key_of is not None else ""
         self._desk.tell(Phase.CONNECTING, f"Connecting to {self._settings.exchange}.")
-        self._stumbled = None
+        self._stumbled, self._stood_s = None, 0.0
         async with opened(self._settings, key, self._overrides) as found:
             self._connection = Connection(found, self._settings, self._quirks, self._desk, lambda: self._stumbled)
             try:
                 await self._connection.run(self._markets)
             finally:
-                self._connection = None
+                self._stood_s, self._connection = self._connection.stood_s, None
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         """Take note of an error in a callback: ccxt reads messages in callbacks, and stops reading for good then."""

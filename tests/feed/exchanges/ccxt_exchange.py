@@ -65,7 +65,7 @@ class Binance(CcxtWire):
     def other(self, path: str, now_us: int) -> object:
         if path == "/api/v3/time":
             return {"serverTime": now_us // 1_000}
-        if path == "/sapi/v1/capital/config/getall":
+        if path.startswith("/sapi/"):
             return []
         if path.endswith("/exchangeInfo"):
             return {"symbols": [self._listed(name) for name in self.instruments] if "/api/" in path else []}
@@ -146,8 +146,8 @@ class Kraken(CcxtWire):
     def page(self, path: str, query: Mapping[str, str], trades: Mapping[str, list[Trade]]) -> object:
         assert path == "/0/public/Trades"
         [found] = [kept for name, kept in trades.items() if self._id(name) == query["pair"]]
-        since_us = int(query["since"]) * 1_000_000 if "since" in query else None
-        page = found[-40:] if since_us is None else [one for one in found if one.time_us >= since_us][:40]
+        since_us = int(query["since"]) / 1_000 if "since" in query else None
+        page = found[-40:] if since_us is None else [one for one in found if one.time_us > since_us][:40]
         rows = [[one.price, one.size, one.time_us / 1_000_000, "b", "l", "", one.id] for one in page]
         return {"error": [], "result": {query["pair"]: rows, "last": str(page[-1].time_us * 1_000) if page else "0"}}
 

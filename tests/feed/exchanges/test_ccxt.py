@@ -10,9 +10,11 @@ import pytest
 from control.home import REPO_ROOT
 from feed.connection.state import Phase
 from feed.provider import ProviderError
+from feed.providers.ccxt import opening
 from tests.feed.exchanges.ccxt_exchange import KEY, Binance, CcxtExchange, Kraken, Latoken
 from tests.feed.exchanges.ccxt_run import CcxtRun, provider, reading
 from tests.feed.exchanges.exchange import running
+from tests.feed.exchanges.untrusted import untrusted
 
 WIRES = [Binance, Kraken, Latoken]
 STREAMING = [Binance, Kraken]
@@ -38,9 +40,11 @@ latoken = pytest.mark.parametrize("exchange", [Latoken], indirect=True, ids=["la
 
 
 def trade_all(exchange: CcxtExchange, rounds: int = 20) -> None:
-    for _ in range(rounds):
+    """Make trades a millisecond apart."""
+    began_us = exchange.now_us
+    for number in range(rounds):
         for name in exchange.wire.instruments:
-            exchange.trade(name)
+            exchange.trade(name, at_us=began_us + number * 1_000)
 
 
 def lose(exchange: CcxtExchange, run: CcxtRun) -> None:
@@ -74,14 +78,14 @@ def test_what_is_missed_while_away_comes_afterwards_once(exchange: CcxtExchange,
     run.wait_for_all()
     for _ in range(2):
         lose(exchange, run)
-        trade_all(exchange, 90)  # more than a page of those that have an archive
+        trade_all(exchange, 70)  # more than a page of those that have an archive
         come_back(exchange)
         run.wait_for(Phase.RECEIVING)
         trade_all(exchange)
         run.wait_for_all()
     assert run.rejects().is_empty()
     assert run.states[-1].missing == 0
-    run.wait(lambda: run.states[-1].connects == 3 and run.states[-1].backfilled >= 2 * 90)
+    run.wait(lambda: run.states[-1].connects == 3 and run.states[-1].backfilled >= 2 * 70)
     if exchange.wire.name != "latoken":
         assert all(one["id"].is_sorted() for one in run.ticks().partition_by("instrument"))
 
@@ -235,6 +239,28 @@ def test_the_catalogue_says_what_is_traded_and_how(exchange: CcxtExchange, tmp_p
     exchange.archive_down = True
     with pytest.raises(ProviderError, match=f"(?i){exchange.wire.name}.* not available"):
         provider(exchange, run).catalogue()
+
+
+def test_an_answer_without_end_is_cut(exchange: CcxtExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MAX_BODY_BYTES", 100)
+    with reading(exchange, tmp_path / "ticks.sqlite") as run:
+        run.wait_for(Phase.WAITING)
+        monkeypatch.undo()
+        run.wait_for(Phase.RECEIVING)
+
+
+@streaming
+@pytest.mark.parametrize("which", ["archive_url", "url"])
+def test_a_server_without_a_trusted_certificate_is_sent_nothing(
+    exchange: CcxtExchange, tmp_path: Path, which: str
+) -> None:
+    with untrusted(tmp_path) as (port, heard):
+        scheme = "wss" if which == "url" else "https"
+        setattr(exchange, which, f"{scheme}://localhost:{port}")
+        with reading(exchange, tmp_path / "ticks.sqlite") as run:
+            run.wait_for(Phase.WAITING)
+            assert (run.states[-1].connects > 0) is (which == "url")
+    assert heard == []
 
 
 def test_ccxt_is_imported_where_it_is_used_and_nowhere_else() -> None:
