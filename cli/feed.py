@@ -14,8 +14,9 @@ from control.feeds.store import Feeds
 from control.feeds.views import FeedView, feed_views
 from control.home import Home
 from control.people.roles import Actor
-from feed.feeds import KINDS, Feed
+from feed.feeds import KINDS, Feed, settings_of
 from feed.ready_made import READY_MADE
+from feed.trial_on_behalf import Triable, tried
 
 Run = Callable[[argparse.Namespace, Home], int]
 
@@ -35,10 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     command("list", _list, "show all feeds and how each stands", named=False)
     command("show", _show, "show one feed with its settings")
     added = command("add", _add, "add a feed; it runs from then on")
-    added.add_argument("--kind", metavar="K", help=f"one of {', '.join(KINDS)}")
-    added.add_argument("--ready-made", choices=list(READY_MADE), metavar="R", help=f"one of {', '.join(READY_MADE)}")
     edited = command("edit", _edit, "give a feed other settings, or another key")
-    for one in (added, edited):
+    trying = command(
+        "try", _try, "ask a provider once, or listen a little, and show what would become of it", named=False
+    )
+    for one in (added, trying):
+        one.add_argument("--kind", metavar="K", help=f"one of {', '.join(KINDS)}")
+        one.add_argument("--ready-made", choices=list(READY_MADE), metavar="R", help=f"one of {', '.join(READY_MADE)}")
+    for one in (added, edited, trying):
         one.add_argument("--settings", metavar="FILE", help="JSON; - reads it from standard input")
         one.add_argument("--key", metavar="KEY", help="the name of its key in the key store")
     command("enable", lambda args, home: _enable(args, home, enabled=True), "have a feed run")
@@ -88,14 +93,36 @@ def _show(args: argparse.Namespace, home: Home) -> int:
     return 0
 
 
-def _add(args: argparse.Namespace, home: Home) -> int:
+def _given(args: argparse.Namespace) -> tuple[str, str]:
+    """Return the kind and the settings that a command line names."""
     ready = READY_MADE[args.ready_made] if args.ready_made else None
     kind = args.kind or (ready.kind if ready else None)
     if kind is None:
         raise UserError(f"Say what it is with --kind, one of {', '.join(KINDS)}, or take one with --ready-made.")
     if ready is not None and ready.needs_key and args.key is None:
         raise UserError(f"{ready.label} wants a key; name one of the key store with --key.")
-    settings = _text(args.settings) if args.settings else ready.settings if ready and ready.kind == kind else "{}"
+    return kind, _text(args.settings) if args.settings else ready.settings if ready and ready.kind == kind else "{}"
+
+
+def _try(args: argparse.Namespace, home: Home) -> int:
+    kind, text = _given(args)
+    settings = settings_of(kind, text)
+    if not isinstance(settings, Triable):
+        raise UserError(f"A feed of kind {kind} cannot be tried; add it, and see how it stands.")
+    found = tried(home.create(), Actor.at_command_line(), settings, args.key)
+    if found.problem is not None:
+        raise UserError(found.problem if not found.raw_text else f"{found.problem} What came: {found.raw_text[:500]}")
+    if args.json:
+        ticks, rejects = (json.loads(table.write_json()) for table in (found.ticks, found.rejects))
+        print(json.dumps({"sent": found.request_shown_without_key, "ticks": ticks, "rejects": rejects}, indent=2))
+        return 0
+    parts = [found.request_shown_without_key, found.raw_text, *found.notes, found.ticks.write_csv()]
+    print("\n\n".join([*parts, f"{found.ticks.height:,} ticks, {found.rejects.height:,} rejects."]))
+    return 0
+
+
+def _add(args: argparse.Namespace, home: Home) -> int:
+    kind, settings = _given(args)
     with Feeds.open(home.create()) as feeds:
         feed = add(feeds, Actor.at_command_line(), args.name, kind, settings, args.key)
     return _said(args, feed, "is added and runs as soon as Barmill does; pick its instruments")

@@ -15,6 +15,7 @@ from feed.connection.errors import QuestionError
 from feed.connection.guard import Guard
 from feed.connection.http import Http, Limits, redacted
 from feed.mapping.errors import MappingError
+from feed.mapping.row_mapping import RowMapping
 from feed.mapping.rows import unfilled
 from feed.mapping.table import table
 from feed.providers.rest.answers import page_of
@@ -23,13 +24,15 @@ from feed.providers.rest.settings import RestFeed
 from feed.tick import check
 
 TRIAL_S = 10.0
+TOO_MANY = "Two other trials are under way; try again in some seconds."
+NO_INSTRUMENT = "Type in at least one instrument, for the trial to ask for."
 TRIAL_MB = 2.0
 RAW_CHARACTERS = 20_000
 _MOST_ROWS = 1_000
 _MOST_INDENTED_BYTES = 500_000
 _FUTURE_MS = 5_000
 # Each may hold some 100 MB while it reads a large answer, in the process that also serves all pages.
-_one_at_a_time = threading.BoundedSemaphore(2)
+few_at_once = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,17 @@ def trial(settings: RestFeed, key: str = "", guard: Guard | None = None) -> Tria
     """
     asking = _first_asking(settings)
     found = Trial(request_shown_without_key=question_shown(settings, asking))
-    if not _one_at_a_time.acquire(blocking=False):
-        return replace(found, problem="Two other trials are under way; try again in some seconds.")
+    if not few_at_once.acquire(blocking=False):
+        return replace(found, problem=TOO_MANY)
     try:
         return _asked(settings, asking, key, guard or Guard(), found)
     finally:
-        _one_at_a_time.release()
+        few_at_once.release()
 
 
 def _asked(settings: RestFeed, asking: Asking, key: str, guard: Guard, found: Trial) -> Trial:
     if not asking.instruments and {"instrument", "instruments"} & settings.blanks:
-        return replace(found, problem="Type in at least one instrument, for the trial to ask for.")
+        return replace(found, problem=NO_INSTRUMENT)
     limits = Limits(min(settings.answer_s, TRIAL_S), int(min(settings.answer_mb, TRIAL_MB) * 2**20))
     began_s = time.monotonic()
     try:
@@ -82,16 +85,14 @@ def _asked(settings: RestFeed, asking: Asking, key: str, guard: Guard, found: Tr
         rows = page_of(answer, settings, asking, key).rows
     except (QuestionError, MappingError) as error:
         return replace(found, problem=str(error))
-    return _judged(settings, found, [dict(row) for row in rows], key)
+    return judged(settings.rows, found, [dict(row) for row in rows], key)
 
 
-def _judged(settings: RestFeed, found: Trial, rows: list[dict[str, object]], key: str) -> Trial:
-    """Add what would become of the rows."""
+def judged(mapping: RowMapping, found: Trial, rows: list[dict[str, object]], key: str) -> Trial:
+    """Add what would become of the rows that a mapping made."""
     shown = [{name: _without(value, key) for name, value in row.items()} for row in rows[:_MOST_ROWS]]
     checked = check(table(shown), (now_ms() + _FUTURE_MS) * 1_000_000)
-    notes = [
-        f"{name}: no row has a value there; correct the path or leave it out." for name in unfilled(rows, settings.rows)
-    ]
+    notes = [f"{name}: no row has a value there; correct the path or leave it out." for name in unfilled(rows, mapping)]
     if len(rows) > len(shown):
         notes.append(f"These are the first {len(shown):,} of {len(rows):,} rows.")
     if not rows:

@@ -9,22 +9,36 @@ from control.home import Home
 from control.keys.store import KeyStore
 from control.people.accounts import account_migrations
 from control.people.roles import Actor, Permission
-from feed.connection.guard import FeedsAccess, Guard
+from feed.connection.guard import FeedsAccess, Guard, parsed
 from feed.providers.rest.settings import RestFeed
+from feed.providers.websocket.settings import WebSocketFeed
+from feed.stream_trial import stream_trial
 from feed.trial import Trial, trial
 
+Triable = RestFeed | WebSocketFeed
 
-def tried(home: Home, actor: Actor, settings: RestFeed, key_name: str | None) -> Trial:
+
+def tried(home: Home, actor: Actor, settings: Triable, key_name: str | None) -> Trial:
     """Try settings, which is put on record, as is the use of the key.
 
     Raise ControlError where this is not allowed, or where the key cannot be had.
     """
     guard = Guard(FeedsAccess.read(home))
     db = open_control_db(home, audit_migrations, account_migrations)
-    with closing(db.conn), action(db, actor, "feed.try", settings.host, needs=Permission.MANAGE_FEEDS) as change:
-        change.after = {"base_url": settings.base_url, "path": settings.path, "key": key_name}
-    if key_name is None:
-        return trial(settings, guard=guard)
-    with KeyStore.open(home, actor) as store:
-        key = store.reveal(key_name)
-    return trial(settings, key, guard)
+    with closing(db.conn), action(db, actor, "feed.try", _host(settings), needs=Permission.MANAGE_FEEDS) as change:
+        change.after = {**_asked(settings), "key": key_name}
+    key = ""
+    if key_name is not None:
+        with KeyStore.open(home, actor) as store:
+            key = store.reveal(key_name)
+    return trial(settings, key, guard) if isinstance(settings, RestFeed) else stream_trial(settings, key, guard)
+
+
+def _host(settings: Triable) -> str:
+    return settings.host if isinstance(settings, RestFeed) else parsed(settings.url).host
+
+
+def _asked(settings: Triable) -> dict[str, str]:
+    if isinstance(settings, RestFeed):
+        return {"base_url": settings.base_url, "path": settings.path}
+    return {"url": settings.url}

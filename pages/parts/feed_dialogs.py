@@ -13,8 +13,8 @@ from control.home import Home
 from control.keys.store import KeyStore
 from control.people.roles import Actor, Permission
 from feed.feeds import KINDS, Feed, FeedError, settings_of
-from feed.providers.rest.settings import RestFeed
 from feed.ready_made import READY_MADE
+from feed.trial_on_behalf import Triable
 from pages.parts.feed_list import looked_at
 from pages.parts.feed_trial import feed_trial
 from pages.parts.visitor import require
@@ -147,7 +147,7 @@ def _trial(home: Home, kind: str, text: str, key: str | None) -> None:
     except FeedError as error:
         st.caption(f":orange[●] {plain(str(error))}")
         return
-    if isinstance(settings, RestFeed):
+    if isinstance(settings, Triable):
         feed_trial(home, settings, key)
 
 

@@ -6,9 +6,8 @@ import streamlit as st
 from charts.texts import plain
 from control.home import Home
 from control.people.roles import Permission
-from feed.providers.rest.settings import RestFeed
 from feed.trial import Trial
-from feed.trial_on_behalf import tried
+from feed.trial_on_behalf import Triable, tried
 from pages.parts.told import attempt, tell
 from pages.parts.visitor import require
 
@@ -16,7 +15,7 @@ _FOUND, _SAID = "feed_trial_found", "feed_trial_said"
 _ROWS_SHOWN = 100
 
 
-def feed_trial(home: Home, settings: RestFeed, key_name: str | None) -> None:
+def feed_trial(home: Home, settings: Triable, key_name: str | None) -> None:
     """Offer to try these settings, and show what the last trial of just these found."""
     st.button("Try it", icon=":material/bolt:", key="feed_trial", on_click=_try, args=(home, settings, key_name))
     tell(_SAID)
@@ -25,7 +24,7 @@ def feed_trial(home: Home, settings: RestFeed, key_name: str | None) -> None:
         _show(found)
 
 
-def _try(home: Home, settings: RestFeed, key_name: str | None) -> None:
+def _try(home: Home, settings: Triable, key_name: str | None) -> None:
     actor = require(Permission.MANAGE_FEEDS).actor
 
     def work() -> str:
@@ -46,7 +45,7 @@ def _show(found: Trial) -> None:
     raw, mapped = st.columns(2)
     with raw:
         st.subheader("What came", anchor=False)
-        st.caption(f"In {found.took_ms:.0f} ms, to this question:")
+        st.caption(f"In {found.took_ms:.0f} ms, after this was sent:")
         st.code(found.request_shown_without_key, language="http", wrap_lines=True)
         st.code(found.raw_text or "Nothing.", language="json", height=420)
     with mapped:

@@ -1,6 +1,7 @@
 """`barmill instrument feed`: what it prints, what it changes, and what it refuses."""
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from control.people.roles import Actor
 from feed.connection.state import ConnectionState, Phase
 from feed.standing import Standings, write_standings
 from tests.cli.test_instrument import Said
+from tests.feed.exchanges.rest_server import Reply, always, standing_in
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +79,25 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert said.code == 1
     assert says in said.err
     assert said.out == ""
+
+
+def test_settings_are_tried_before_they_are_added(
+    home: Home, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (home.root / "feeds-access.json").write_text('{"allow": ["127.0.0.0/8"]}')
+    file = tmp_path / "settings.json"
+    answer = {"data": [{"t": 1_764_140_400_123, "p": 1.5, "s": "EUR/USD"}, {"t": 1, "p": 1, "s": "X"}]}
+    with standing_in(always(Reply(answer))) as server:
+        mapping = {"rows": "data", "time": "t", "price": "p", "instrument": "s"}
+        given = {"base_url": server.url, "path": "/prices", "rows": mapping, "instruments": ["EUR/USD"]}
+        file.write_text(json.dumps(given))
+        said = say(capsys, "try", "--kind", "rest", "--settings", str(file), "--json")
+        assert [tick["price_open"] for tick in said.json["ticks"]] == [1.5]
+        assert len(said.json["rejects"]) == 1
+        file.write_text(json.dumps({**given, "rows": {**mapping, "price": "no_such_field"}}))
+        said = say(capsys, "try", "--kind", "rest", "--settings", str(file))
+        assert (said.code, "no_such_field" in said.err) == (1, True)
+    assert say(capsys, "try", "--ready-made", "kafka-topic").err.startswith(
+        "barmill: A feed of kind kafka cannot be tried"
+    )
+    assert feeds_of(home) == [one for one in feeds_of(home) if one.first]

@@ -117,6 +117,7 @@ class Means:
     """What all connections of a provider share.
 
     one_at_a_time: held while connecting, so that many connections do not storm a provider that is just coming back.
+    overhear: told of every message as it came, before it is understood.
     """
 
     settings: WebSocketFeed
@@ -125,6 +126,7 @@ class Means:
     tell: Callable[[Event], None]
     clock_ms: Callable[[], int]
     one_at_a_time: AbstractContextManager[object]
+    overhear: Callable[[bytes], None] = lambda _: None
 
 
 class Line:
@@ -270,6 +272,7 @@ class _Talk:
                 self._quiet()
                 continue
             self._heard_s = time.monotonic()
+            self._means.overhear(data)
             self._understand(read(data, self._settings))
 
     def _follow(self, wanted: frozenset[str]) -> None:
