@@ -12,7 +12,7 @@ from control.feeds.store import Feeds
 from control.home import Home
 from control.keys.store import KeyStore
 from control.people.roles import Actor, Permission
-from feed.feeds import KINDS, Feed, FeedError, settings_of
+from feed.feeds import KINDS, Feed, FeedError, Settings, settings_of
 from feed.ready_made import READY_MADE
 from feed.trial_on_behalf import Triable
 from pages.parts.feed_list import looked_at
@@ -21,6 +21,7 @@ from pages.parts.visitor import require
 
 ADD, EDIT, DELETE = "add", "edit", "delete"
 _OWN = "own"
+_NAME = "feeds_name"
 _OPEN, _NEWS, _PROBLEM = "feeds_open", "feeds_news", "feeds_problem"
 _LINES_PX = 220
 
@@ -30,6 +31,30 @@ Change = Callable[[Feeds, Actor], str]
 class _Asked(NamedTuple):
     what: str
     feed: Feed | None
+
+
+class _Written(NamedTuple):
+    """What stands in a dialog at the moment it is asked for.
+
+    A callback must ask for it then: who clicks right after typing clicks in a run that has not seen the last words.
+    """
+
+    kind: str
+    settings_place: str
+    key_place: str
+
+    @property
+    def settings(self) -> str:
+        return str(st.session_state[self.settings_place])
+
+    @property
+    def key(self) -> str | None:
+        chosen = st.session_state[self.key_place]
+        return None if chosen is None else str(chosen)
+
+    def parsed(self) -> Settings:
+        """Read the settings; raise FeedError with what is wrong."""
+        return settings_of(self.kind, self.settings)
 
 
 def ask(what: str, feed: Feed | None = None) -> None:
@@ -92,15 +117,16 @@ def _add(home: Home) -> None:
     if ready is not None and ready.note:
         st.caption(plain(ready.note))
     kind = ready.kind if ready else str(st.selectbox("Kind", list(KINDS), key="feeds_kind", format_func=_kind_label))
-    name = st.text_input("Name", key="feeds_name", help="Small letters, digits and dashes; its instruments bear it.")
-    settings = st.text_area("Settings", ready.settings if ready else "{}", _LINES_PX, key=f"feeds_settings_{choice}")
-    key = _key(home, None)
-    _trial(home, kind, settings, key)
+    st.text_input("Name", key=_NAME, help="Small letters, digits and dashes; its instruments bear it.")
+    written = _Written(kind, f"feeds_settings_{choice}", _key_place(None))
+    st.text_area("Settings", ready.settings if ready else "{}", _LINES_PX, key=written.settings_place)
+    _choose_key(home, None)
+    _trial(home, written)
 
     def change(feeds: Feeds, actor: Actor) -> str:
-        if ready is not None and ready.needs_key and key is None:
+        if ready is not None and ready.needs_key and written.key is None:
             raise FeedError(f"{ready.label} wants a key; store one on the page API keys, and choose it here.")
-        feed = add(feeds, actor, name.strip(), kind, settings, key)
+        feed = add(feeds, actor, str(st.session_state[_NAME]).strip(), kind, written.settings, written.key)
         return f"The feed {feed.name} is added; a running Barmill reads it from now on."
 
     st.button("Add", type="primary", key="feeds_submit", on_click=_do, args=(change, _in_dialog))
@@ -108,12 +134,13 @@ def _add(home: Home) -> None:
 
 def _edit(home: Home, feed: Feed) -> None:
     st.caption("It connects anew with what is written here, and goes on where it stood.")
-    settings = st.text_area("Settings", feed.settings, _LINES_PX, key=f"feeds_edited_{feed.name}")
-    key = _key(home, feed.key)
-    _trial(home, feed.kind, settings, key)
+    written = _Written(feed.kind, f"feeds_edited_{feed.name}", _key_place(feed.key))
+    st.text_area("Settings", feed.settings, _LINES_PX, key=written.settings_place)
+    _choose_key(home, feed.key)
+    _trial(home, written)
 
     def change(feeds: Feeds, actor: Actor) -> str:
-        return f"The feed {edit(feeds, actor, feed.name, settings, key).name} is changed."
+        return f"The feed {edit(feeds, actor, feed.name, written.settings, written.key).name} is changed."
 
     st.button("Save", type="primary", key="feeds_submit", on_click=_do, args=(change, _in_dialog))
 
@@ -128,27 +155,30 @@ def _delete(feed: Feed) -> None:
     st.button("Delete", type="primary", key="feeds_submit", on_click=_do, args=(change, _in_dialog))
 
 
-def _key(home: Home, present: str | None) -> str | None:
+def _choose_key(home: Home, present: str | None) -> None:
     with KeyStore.open(home, require(Permission.MANAGE_FEEDS).actor) as store:
         names = [info.name for info in store.list()]
     place = names.index(present) if present in names else None
-    chosen = st.selectbox("Key", names, place, key=f"feeds_key_{present or ''}", placeholder="None")
-    return None if chosen is None else str(chosen)
+    st.selectbox("Key", names, place, key=_key_place(present), placeholder="None")
+
+
+def _key_place(present: str | None) -> str:
+    return f"feeds_key_{present or ''}"
 
 
 def _kind_label(kind: str) -> str:
     return f"{kind}: {KINDS[kind]}"
 
 
-def _trial(home: Home, kind: str, text: str, key: str | None) -> None:
+def _trial(home: Home, written: _Written) -> None:
     """Say what is wrong with the settings while they are typed; where nothing is, let them be tried."""
     try:
-        settings = settings_of(kind, text)
+        settings = written.parsed()
     except FeedError as error:
         st.caption(f":orange[●] {plain(str(error))}")
         return
     if isinstance(settings, Triable):
-        feed_trial(home, settings, key)
+        feed_trial(home, lambda: (written.parsed(), written.key))
 
 
 def _told(done: bool, sentence: str) -> None:

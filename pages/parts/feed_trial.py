@@ -1,5 +1,7 @@
 """Trying the settings of a feed before they are saved: the raw answer, and what would become of it, side by side."""
 
+from collections.abc import Callable
+
 import polars as pl
 import streamlit as st
 
@@ -15,20 +17,26 @@ _FOUND, _SAID = "feed_trial_found", "feed_trial_said"
 _ROWS_SHOWN = 100
 
 
-def feed_trial(home: Home, settings: Triable, key_name: str | None) -> None:
+# What is to be tried, read when it is asked for: settings and the name of a key.
+Given = Callable[[], tuple[object, str | None]]
+
+
+def feed_trial(home: Home, given: Given) -> None:
     """Offer to try these settings, and show what the last trial of just these found."""
-    st.button("Try it", icon=":material/bolt:", key="feed_trial", on_click=_try, args=(home, settings, key_name))
+    st.button("Try it", icon=":material/bolt:", key="feed_trial", on_click=_try, args=(home, given))
     tell(_SAID)
     tried_settings, found = st.session_state.get(_FOUND, (None, None))
-    if found is not None and tried_settings == (settings, key_name):
+    if found is not None and tried_settings == given():
         _show(found)
 
 
-def _try(home: Home, settings: Triable, key_name: str | None) -> None:
+def _try(home: Home, given: Given) -> None:
     actor = require(Permission.MANAGE_FEEDS).actor
 
     def work() -> str:
-        st.session_state[_FOUND] = ((settings, key_name), tried(home, actor, settings, key_name))
+        settings, key_name = given()
+        if isinstance(settings, Triable):
+            st.session_state[_FOUND] = ((settings, key_name), tried(home, actor, settings, key_name))
         return ""
 
     st.session_state.pop(_FOUND, None)

@@ -34,7 +34,7 @@ def _page(settings: str, key: str | None) -> None:
     from feed.providers.rest.settings import RestFeed
     from pages.parts.feed_trial import feed_trial
 
-    feed_trial(Home.find(), RestFeed.model_validate_json(settings), key)
+    feed_trial(Home.find(), lambda: (RestFeed.model_validate_json(settings), key))
 
 
 def tried(answers: Callable[[Asked], Reply], key: str | None = None, **given: object) -> AppTest:
