@@ -168,9 +168,9 @@ def test_ten_starts_at_once_from_five_browsers_and_the_command_line_give_ten_job
 
     def asked_for() -> bool:
         wished = {one.name: one.desired for one in job_views(barmill.home)}
-        return all(wished[name] is Desired.RUNNING for name in names)
+        return all(wished[name] == Desired.RUNNING for name in names)
 
-    assert wait_until(asked_for, 240), job_views(barmill.home)
+    assert wait_until(asked_for, 120), job_views(barmill.home)
     # All is said; five pages that keep painting would take the cores from the ten jobs.
     for context in contexts:
         context.close()
