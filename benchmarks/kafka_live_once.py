@@ -35,7 +35,7 @@ _SEED = 1
 _NS_PER_MS = 1_000_000
 _WARM_UP_SHARE = 0.25
 # A sender that falls so far behind does not keep the rate, and its figures would be those of another one.
-_LATE_MS = 1_000
+_PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Sender:
         self.delivery.send(messages, backlog.next_sequence)
         return Sent(at_ms, backlog.next_sequence)
 
-    def paced(self, seconds: float) -> Iterator[Sent]:
+    def paced(self, seconds: float, patience_s: float) -> Iterator[Sent]:
         """Send batch after batch; raise PrivateHomeError where this machine cannot keep the rate."""
         start_ms = now_ms()
         for number in range(1, round(seconds * 1_000 / _EVERY_MS) + 1):
             due_ms = start_ms + number * _EVERY_MS
             sent = self.send(due_ms)
-            if sent.at_ms - due_ms > _LATE_MS:
+            if sent.at_ms - due_ms > patience_s * 1_000:
                 raise PrivateHomeError(f"This machine cannot send {self._rows * 10:,} ticks a second beside the job.")
             yield sent
 
@@ -90,7 +90,7 @@ class Sender:
         return Backlog(first, pl.DataFrame(columns, TICK_SCHEMA), "bench", (source,), first + rows)
 
 
-def measure(rate: int, seconds: float, home: Home, parallelism: int) -> dict[str, Any]:
+def measure(rate: int, seconds: float, home: Home, parallelism: int, patience_s: float) -> dict[str, Any]:
     """Run the job, send at the rate, and return the delays."""
     with (
         kafka_home(home) as settings,
@@ -106,7 +106,7 @@ def measure(rate: int, seconds: float, home: Home, parallelism: int) -> dict[str
         await_all("the job does not run")
         busy_s = busy_seconds()
         with ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(list, sender.paced(seconds))
+            sending = pool.submit(list, sender.paced(seconds, patience_s))
             while not sending.done():
                 progress.look()
             sent = sending.result()
@@ -140,8 +140,11 @@ def main() -> int:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--parallelism", type=int, required=True)
+    parser.add_argument(
+        "--patience", type=float, default=_PATIENCE_S, metavar="SECONDS", help="how late a batch may go"
+    )
     given = parser.parse_args()
-    return printed(lambda: measure(given.rate, given.seconds, Home(given.home), given.parallelism))
+    return printed(lambda: measure(given.rate, given.seconds, Home(given.home), given.parallelism, given.patience))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def live(scale: Scale, folder: Path, say: Say) -> dict[str, Any]:
     home = folder / "live"
     shutil.rmtree(home, ignore_errors=True)
     say(f"A Barmill of its own, live for {scale.window_s:.0f} s after {scale.warm_up_s:.0f} s of warming up.")
-    times = ("--warm-up", str(scale.warm_up_s), "--window", str(scale.window_s))
+    times = ("--warm-up", str(scale.warm_up_s), "--window", str(scale.window_s), "--rate", str(scale.live_rate))
     taken = measure(python("benchmarks.live_once", "--home", str(home), *times))
     figures: dict[str, Any] = json.loads(taken.output)
     shutil.rmtree(home, ignore_errors=True)

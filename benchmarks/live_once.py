@@ -1,7 +1,7 @@
-"""A running Barmill, measured: python -m benchmarks.live_once --home FOLDER --warm-up S --window S.
+"""A running Barmill, measured: python -m benchmarks.live_once --home FOLDER --warm-up S --window S --rate FACTOR.
 
-Starts what `barmill up` starts, in a fresh home, with the demo market's rate raised to about 5,000 ticks a second,
-watches tick log and bar store as any reader can, and prints what it saw as JSON.
+Starts what `barmill up` starts, in a fresh home, with the demo market's rate raised by the factor, watches tick
+log and bar store as any reader can, and prints what it saw as JSON.
 """
 
 import argparse
@@ -23,18 +23,16 @@ from control.machine.processes import Supervisor
 from control.waiting import wait_until
 from feed.ticklog import TickLog
 
-# A factor on the demo market's about 120 ticks a second, whose tempo wanders, so that a minute nearly always has more
-# than 5,000 a second; and no past to catch up with first.
-_MARKET_OPTIONS = ("--rate", "55", "--past-minutes", "0")
 _LOOK_EVERY_S = 0.002
 # Ticks of the window must be visible at most this long after it, or they will never be.
 _DRAIN_S = 30.0
 
 
-def measure_live(home: Home, warm_up_s: float, window_s: float) -> dict[str, Any]:
+def measure_live(home: Home, warm_up_s: float, window_s: float, rate: float) -> dict[str, Any]:
     """Start everything, measure, stop everything."""
     started = time.monotonic()
-    with running(home, _MARKET_OPTIONS) as (supervisor, _):
+    # It has no past, so that there is nothing to catch up with first.
+    with running(home, ("--rate", str(rate), "--past-minutes", "0")) as (supervisor, _):
         startup_s = time.monotonic() - started
         threading.Event().wait(warm_up_s)
         wait_until_current(home)
@@ -108,8 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--warm-up", type=float, required=True, metavar="SECONDS")
     parser.add_argument("--window", type=float, required=True, metavar="SECONDS")
+    parser.add_argument("--rate", type=float, required=True, metavar="FACTOR")
     given = parser.parse_args(arguments)
-    return printed(lambda: measure_live(Home(given.home), given.warm_up, given.window))
+    return printed(lambda: measure_live(Home(given.home), given.warm_up, given.window, given.rate))
 
 
 if __name__ == "__main__":

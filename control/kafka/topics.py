@@ -10,6 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 from control.errors import ControlError
 from control.kafka.access import connect
 from control.kafka.settings import KafkaSettings
+from control.waiting import wait_until
 
 MAX_MESSAGE_BYTES = 8 << 20
 _TIMEOUT_S = 5.0
@@ -82,9 +83,12 @@ def ensure_topics(settings: KafkaSettings, keep_days: float, password: str | Non
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise TopicError(f"Kafka did not make the topic {name}: {error.args[0].str()}.") from error
+        # A broker answers that a topic is made before it lists it.
+        if not wait_until(lambda: wanted.keys() <= _partitions(admin).keys(), _TIMEOUT_S):
+            raise TopicError("Kafka made our topics but does not list them; is it overloaded? Try again in a minute.")
         there = _partitions(admin)
     for name, topic in wanted.items():
-        found = there.get(name, topic.partitions)
+        found = there[name]
         if found != topic.partitions:
             raise TopicError(
                 f"The topic {name} has {found} partitions and not {topic.partitions}; say so in {settings.file_name},"

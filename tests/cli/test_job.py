@@ -220,7 +220,7 @@ def test_waiting_ends_with_what_became_of_it(
     code: int,
 ) -> None:
     job("create", spec())
-    monkeypatch.setattr("control.machine.processes.Supervisor.running", property(lambda _: True))
+    monkeypatch.setattr("cli.job.is_at_work", lambda *_: True)
 
     def play() -> None:
         with JobLedger.open(home) as ledger:
