@@ -59,7 +59,7 @@ def _chosen(one: Visitor, home: Home, names: Sequence[str]) -> ChartView:
         from_ms, to_ms = range_picker(choices, look["zone"], now_ms)
         as_of_ms = as_of_picker(choices, look["zone"], now_ms)
         save_as_default(one, choices)
-        simulated_mark(simulated=readings.flow(home).simulates(instrument))
+        simulated_mark(simulated=readings.flow(home).of(instrument).simulated)
     tell_in_passing(choices.told)
     return ChartView(
         instrument,

@@ -54,7 +54,7 @@ def page() -> None:
                 f" be held against each other. Up to {_MOST_INSTRUMENTS} fit; the address of this page reopens them."
             )
     if instruments:
-        fresh_line(home, greyed="compare_indexed")
+        fresh_line(home, instruments, greyed="compare_indexed")
         st.fragment(_live, run_every=_RANGES[range_name][1])(home, instruments, range_name)
 
 

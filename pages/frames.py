@@ -47,7 +47,7 @@ def _chosen(one: Visitor, home: Home, names: Sequence[str]) -> list[ChartView]:
         studies = study_editor(choices)
         look = display(choices)
         save_as_default(one, choices)
-        simulated_mark(simulated=readings.flow(home).simulates(instrument))
+        simulated_mark(simulated=readings.flow(home).of(instrument).simulated)
     tell_in_passing(choices.told)
     return [
         ChartView(

@@ -83,6 +83,7 @@ def candle_update(view: ChartView, shown: Shown, read_ms: int, from_ms: int, flo
 
 def status(view: ChartView, newest: pl.DataFrame, flow: Flow) -> dict[str, object]:
     """Return how fresh a chart is, given the newest bars of its instrument (BAR_SCHEMA)."""
+    flow = flow.of(view.instrument)
     parts = {"feed": feed_state(flow), "job": job_state(flow)}
     if view.as_of_ms is not None:
         # What was known at a time stays as it is, so there is nothing to wait for.

@@ -1,7 +1,7 @@
 """Is data flowing? The judgement behind every "live" and "stopped" that a page shows. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bar.store import Progress
@@ -24,6 +24,9 @@ class Level(StrEnum):
     ENDED = "ended"  # the source has no more to give
 
 
+_WORST_LAST = (Level.LIVE, Level.ENDED, Level.WAITING, Level.CATCHING_UP, Level.STOPPED)
+
+
 @dataclass(frozen=True)
 class Flow:
     """What the stores say at one moment about the way of the prices.
@@ -31,6 +34,7 @@ class Flow:
     end_sequence: the number the tick log gives out next, 1 while it is empty.
     kafka_problem: why ticks do not get from the tick log to Kafka, in a sentence, or ''.
     connected: feeds beside the first one whose connection is well, so that silence only means that nothing moves.
+    markets: feeds whose prices are made up.
     """
 
     read_ms: int
@@ -39,6 +43,14 @@ class Flow:
     end_sequence: int = 1
     kafka_problem: str = ""
     connected: frozenset[str] = frozenset()
+    markets: frozenset[str] = frozenset({"market"})
+
+    def of(self, instrument: str) -> "Flow":
+        """Return only what concerns one instrument: of the sources those that its name belongs to, and all jobs."""
+        prefixes = (source.prefix for source in self.sources if instrument.startswith(source.prefix))
+        own = max(prefixes, key=len, default="")
+        sources = tuple(source for source in self.sources if source.prefix == own)
+        return replace(self, sources=sources, connected=self.connected & {source.name for source in sources})
 
     @property
     def source(self) -> Source | None:
@@ -47,14 +59,9 @@ class Flow:
 
     @property
     def simulated(self) -> bool:
-        """Tell whether prices come from the demo market, be it beside others."""
+        """Tell whether prices come from a demo market, be it beside others."""
         running = [source for source in self.sources if not source.ended]
-        return any(source.name == "market" for source in running or ([self.source] if self.source else []))
-
-    def simulates(self, instrument: str) -> bool:
-        """Tell whether the prices of this instrument come from the demo market."""
-        prefixes = tuple(source.prefix for source in self.sources if source.prefix)
-        return self.simulated and not instrument.startswith(prefixes)
+        return any(source.name in self.markets for source in running or ([self.source] if self.source else []))
 
     @property
     def newest_tick_ms(self) -> int | None:
@@ -107,6 +114,11 @@ def freshness(flow: Flow) -> Freshness:
     if flow.behind and (source.ended or tick_age_ms > _BEHIND_AFTER_MS):
         return Freshness(Level.CATCHING_UP, f"The bars are catching up: {flow.behind:,} ticks to go.")
     return Freshness(Level.LIVE, f"Live, newest tick {age(tick_age_ms)} ago.")
+
+
+def freshness_of(flow: Flow, instruments: Iterable[str]) -> Freshness:
+    """Judge the flow of each instrument, one at least, and return what is said of the one that is worst off."""
+    return max((freshness(flow.of(one)) for one in instruments), key=lambda fresh: _WORST_LAST.index(fresh.level))
 
 
 def feed_state(flow: Flow) -> str:

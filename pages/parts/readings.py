@@ -12,8 +12,10 @@ from bar.frames import Frame, parse_frame
 from bar.model import BAR_SCHEMA
 from bar.reader import BarQuery, BarReader, FrameNotStoredError
 from bar.sqlite_file import StoreMissingError
+from control.feeds.store import feeds_of
 from control.feeds.views import current_states
 from control.home import Home
+from control.settings_file import SettingsError
 from feed.connection.state import Phase
 from feed.kafka.standing import kafka_problem
 from feed.names import FIRST_NAMES
@@ -38,7 +40,7 @@ def flow(home: Home) -> Flow:
     at_ms = now_ms()
     states = current_states(home, at_ms)
     well = frozenset(name for name, state in states.items() if state.phase in _WELL and name not in FIRST_NAMES)
-    return Flow(at_ms, sources, tuple(progress), end_sequence, kafka_problem(home), well)
+    return Flow(at_ms, sources, tuple(progress), end_sequence, kafka_problem(home), well, _markets(home))
 
 
 def instruments(home: Home) -> list[str]:
@@ -90,6 +92,15 @@ def refused(home: Home) -> dict[str, int]:
     reasons = _from_log(home, TickLog.rejects_by_reason) or {}
     late = _from_bars(home, BarReader.rejected)
     return reasons | {"too_late": late} if late else reasons
+
+
+def _markets(home: Home) -> frozenset[str]:
+    """Return the feeds that are demo markets: our own, and those of other Barmills that somebody added."""
+    try:
+        added = [feed.name for feed in feeds_of(home) if feed.kind == "market"]
+    except SettingsError:  # the first feed cannot be told from the others until somebody mends feed.json
+        added = []
+    return frozenset({"market", *added})
 
 
 def _from_bars(home: Home, read: Callable[[BarReader], T]) -> T | None:

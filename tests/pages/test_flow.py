@@ -2,7 +2,17 @@ from dataclasses import replace
 
 import pytest
 
-from pages.parts.flow import Flow, Level, feed_state, freshness, job_state, rates, ticks_per_s, with_reading
+from pages.parts.flow import (
+    Flow,
+    Level,
+    feed_state,
+    freshness,
+    freshness_of,
+    job_state,
+    rates,
+    ticks_per_s,
+    with_reading,
+)
 from tests.pages.flows import NOW_MS, flow, progress, source
 
 CASES = {
@@ -71,13 +81,28 @@ def test_freshness(case: str) -> None:
     assert judged.stale == (level is Level.STOPPED)
 
 
-def test_only_the_demo_market_is_simulated() -> None:
+BESIDE = replace(source("b"), prefix="b:")
+
+
+def test_only_demo_markets_are_simulated() -> None:
     assert flow(source("market")).simulated
     assert not flow(source("replay")).simulated
     assert not Flow(NOW_MS).simulated
-    both = flow(source("market"), replace(source("b"), prefix="b:"))
-    assert both.simulates("AAA")
-    assert not both.simulates("b:AAA")
+    both = flow(source("market"), BESIDE)
+    assert both.of("AAA").simulated
+    assert not both.of("b:AAA").simulated
+    assert replace(both, markets=frozenset({"market", "b"})).of("b:AAA").simulated
+
+
+def test_an_instrument_is_judged_by_its_own_source_alone() -> None:
+    refused = replace(BESIDE, problem="The key was refused.")
+    seen = flow(source("market"), refused)
+    assert freshness(seen.of("AAA")).level is Level.LIVE
+    assert freshness(seen.of("b:AAA")) == freshness_of(seen, ["AAA", "b:AAA"])
+    assert freshness(seen.of("b:AAA")).sentence == "No new prices: The key was refused."
+    quiet = replace(BESIDE, updated_ms=NOW_MS - 60_000)
+    for connected, level in ((frozenset({"b"}), Level.LIVE), (frozenset({"c"}), Level.STOPPED)):
+        assert freshness(replace(flow(source("market"), quiet), connected=connected).of("b:AAA")).level is level
 
 
 def reading(after_ms: int, ticks: int) -> Flow:
