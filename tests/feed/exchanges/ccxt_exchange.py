@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from abc import abstractmethod
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,13 +19,13 @@ class CcxtWire(Wire):
     unit_us = 1_000
     streams = True
 
+    @abstractmethod
     def urls(self, rest: str, stream: str) -> Mapping[str, object]:
         """Return where ccxt is to ask."""
-        raise NotImplementedError
 
+    @abstractmethod
     def other(self, path: str, now_us: int) -> object:
         """Return the answer to a question that is not for trades; None where it is."""
-        raise NotImplementedError
 
     def number(self, trade: Trade) -> int:
         """Return the id that a tick of this trade has."""

@@ -1,6 +1,5 @@
 """A ccxt feed that reads a stand-in on loopback, through the real intake into a real tick log."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from feed.providers.ccxt.settings import CcxtFeed
 from feed.ticklog import TickLog
 from tests.feed.exchanges.ccxt_exchange import CcxtExchange
 from tests.feed.exchanges.exchange import Trade
-from tests.feed.exchanges.run import QUICK, TIMEOUT_S, Run
+from tests.feed.exchanges.run import QUICK, TIMEOUT_S, Run, in_background
 
 HOLDING = Holding(settle_ms=50, hold_ms=TIMEOUT_S * 1_000, first_pause_s=0.02, longest_pause_s=0.1)
 
@@ -67,14 +66,8 @@ class CcxtRun(Run):
 
 @contextmanager
 def reading(exchange: CcxtExchange, path: Path, **given: object) -> Iterator[CcxtRun]:
+    """Run a ccxt feed in the background until the block ends."""
     names = frozenset(exchange.wire.instruments)
     run = CcxtRun(exchange, path, **{"settings": None, "wanted": lambda: names, **given})  # type: ignore[arg-type]
-    with TickLog.open(path, durable=False) as log:
-        thread = threading.Thread(target=run.read, args=(log,))
-        thread.start()
-        try:
-            yield run
-        finally:
-            run.stop.set()
-            thread.join(TIMEOUT_S)
-            assert not thread.is_alive()
+    with in_background(run):
+        yield run

@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class Trade:
     size: str
 
 
-class Wire:
+class Wire(ABC):
     """How a provider writes things; what most have in common is here."""
 
     name = ""
@@ -45,17 +46,17 @@ class Wire:
     unit_us = 1_000
     refusal: object = None  # the message to a client without the right key; None where the handshake is refused
 
+    @abstractmethod
     def asked(self, message: Mapping[str, object]) -> tuple[list[str], list[str]]:
         """Return the instruments that a message subscribes to and unsubscribes from."""
-        raise NotImplementedError
 
     def answers(self, _message: Mapping[str, object], _now_us: int) -> list[object]:
         """Return what is answered to a message."""
         return []
 
+    @abstractmethod
     def trades(self, trades: list[Trade], now_us: int) -> list[object]:
         """Return the messages that carry trades."""
-        raise NotImplementedError
 
     def snapshot(self, _trades: list[Trade]) -> list[object]:
         """Return what comes right after a subscription, given the trades so far of one instrument."""
@@ -65,9 +66,9 @@ class Wire:
         """Return what comes every second, given the newest trade of each instrument."""
         return []
 
-    def page(self, path: str, query: Mapping[str, str], trades: Mapping[str, list[Trade]]) -> object:
+    def page(self, _path: str, _query: Mapping[str, str], _trades: Mapping[str, list[Trade]]) -> object:
         """Return the archive's answer to a question, as JSON or as its text."""
-        raise NotImplementedError
+        raise LookupError(f"{self.name} has no archive")
 
 
 @dataclass

@@ -138,11 +138,18 @@ class Run:
 def reading(exchange: Exchange, path: Path, settings: WebSocketFeed | None = None, **given: object) -> Iterator[Run]:
     """Run a feed in the background, as ingest does, until the block ends."""
     run = Run(exchange, path, settings or settings_for(exchange), **given)  # type: ignore[arg-type]
-    with TickLog.open(path, durable=False) as log:
+    with in_background(run):
+        yield run
+
+
+@contextmanager
+def in_background(run: Run) -> Iterator[None]:
+    """Let a run read into its log until the block ends."""
+    with TickLog.open(run.path, durable=False) as log:
         thread = threading.Thread(target=run.read, args=(log,))
         thread.start()
         try:
-            yield run
+            yield
         finally:
             run.stop.set()
             thread.join(TIMEOUT_S)
