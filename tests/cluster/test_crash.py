@@ -27,7 +27,8 @@ from feed.settings import FeedSettings
 from feed.ticklog import TickLog
 
 TICKS_PER_S = 20_000
-SECONDS = 110
+# More than the kills take on a slow machine; what is left after them is read as fast as it can be.
+SECONDS = 300
 KILLS = [("taskmanager",), ("ingest",), ("taskmanager", "ingest")] * 3
 TIMEOUT_S = 120
 
@@ -96,8 +97,15 @@ def kill(supervisor: Supervisor, name: str) -> None:
     os.kill(pids[0], signal.SIGKILL)
 
 
+def hurry(home: Home, supervisor: Supervisor) -> None:
+    """Have the rest of a recording read as fast as it can be, after one more kill of the feed."""
+    settings = FeedSettings.read(home).model_copy(update={"speed": None})
+    (home.root / settings.file_name).write_text(settings.model_dump_json())
+    kill(supervisor, "ingest")
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_kills_of_job_and_feed_change_no_bar(
     live: tuple[Home, Supervisor], recording: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -111,11 +119,13 @@ def test_kills_of_job_and_feed_change_no_bar(
             kill(supervisor, name)
     with TickLog.read_only(home.ticks_db) as log:
         share = log.end_sequence() / (TICKS_PER_S * SECONDS)
+        assert share < 1
+        hurry(home, supervisor)
         assert wait_until(lambda: all(source.ended for source in log.sources()), 2 * TIMEOUT_S)
         accepted = log.sources()[0].accepted
         assert accepted == TICKS_PER_S * SECONDS
         ids = pl.concat(block["id"] for _, block in log.blocks())
-        assert ids.to_list() == list(range(accepted))
+        assert ids.equals(pl.int_range(accepted, eager=True).alias("id"))
         assert wait_until(lambda: folded(home) == accepted, TIMEOUT_S)
     record_property("share of the replay under fire", round(share, 2))
 

@@ -33,12 +33,12 @@ from control.waiting import wait_until
 from feed.market.key import ensure_market_key
 from feed.settings import FeedSettings
 from feed.ticklog import TickLog
-from tests.cluster.test_crash import write_recording
+from tests.cluster.test_crash import hurry, write_recording
 
 VICTIMS = ("jobmanager", "taskmanager", "controller", "app", "ingest")
 KILLS = 30
 TIMEOUT_S = 180
-TICKS_PER_S, SECONDS = 2_000, 150
+TICKS_PER_S, SECONDS = 2_000, 600
 JOBS = ({"name": "bars"}, {"name": "wide", "frames": "5s,5m", "shards": 2, "parallelism": 2}, {"name": "idle"})
 
 
@@ -162,6 +162,7 @@ def test_thirty_kills_change_no_bar_and_no_desired_state(
             "idle": Desired.STOPPED,
         }
         if provider == "replay":
+            hurry(home, supervisor)
             with TickLog.read_only(home.ticks_db) as log:
                 assert wait_until(lambda: all(source.ended for source in log.sources()), 2 * TIMEOUT_S)
                 accepted = log.sources()[0].accepted

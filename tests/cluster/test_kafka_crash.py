@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -17,14 +18,17 @@ from control.machine.ports import choose_ports
 from control.machine.processes import Supervisor
 from control.machine.programs import cluster_of, programs, supervised_environment
 from control.waiting import wait_until
+from feed.kafka.standing import kafka_problem
 from feed.settings import FeedSettings
 from feed.ticklog import TickLog
-from tests.cluster.test_crash import folded, kill, states, write_recording
+from tests.cluster.test_crash import folded, hurry, kill, states, write_recording
 from tests.cluster.test_kafka import assert_each_version_once, versions
+from tests.small_disk import fill, small_disk
 
 TICKS_PER_S = 2_000
-SECONDS = 150
+SECONDS = 600
 TIMEOUT_S = 180
+BROKER_DISK_MB = 256
 KILLS = [("taskmanager",), ("kafka",), ("materialiser", "taskmanager"), ("shipper", "kafka"), ("jobmanager",)]
 
 
@@ -34,6 +38,12 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Home
     for name in ("BARMILL_HOME", "PYTHONPATH", "PYTHONUNBUFFERED", "MALLOC_ARENA_MAX"):
         monkeypatch.setenv(name, "")  # put back afterwards
     home = Home(tmp_path / "home").create()
+    with small_disk(home.root / "kafka", BROKER_DISK_MB), running(home, tmp_path) as supervisor:
+        yield home, supervisor
+
+
+@contextmanager
+def running(home: Home, tmp_path: Path) -> Iterator[Supervisor]:
     recording = write_recording(tmp_path / "ticks.parquet", TICKS_PER_S, SECONDS)
     feed = FeedSettings(provider="replay", files=(recording,), speed=1.0)
     (home.root / feed.file_name).write_text(feed.model_dump_json())
@@ -44,7 +54,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Home
     supervisor = Supervisor(home)
     try:
         supervisor.start([one for one in programs(home, ports, feed, kafka) if one.name != "app"], tied=True)
-        yield home, supervisor
+        yield supervisor
     finally:
         supervisor.stop()
 
@@ -54,6 +64,21 @@ def rejected(home: Home) -> int:
         return BarReader.open(home.bars_db).rejected()
     except (StoreMissingError, sqlite3.OperationalError):
         return 0
+
+
+def full_for_a_while(home: Home) -> None:
+    """Have the broker's disk run full, and make room again; nothing happens where no small disk may be mounted."""
+    if not (home.root / "kafka").is_mount():
+        return
+    filler = fill(home.root / "kafka")
+    # Kafka ends where it cannot write, and ends again whenever it is started.
+    assert wait_until(lambda: kafka_problem(home).endswith(" ticks wait in the local log."), TIMEOUT_S)
+    with TickLog.read_only(home.ticks_db) as log:
+        end = log.end_sequence()
+        assert wait_until(lambda: log.end_sequence() > end + 5 * TICKS_PER_S, TIMEOUT_S)  # the feed goes on
+    filler.unlink()
+    before = folded(home)
+    assert wait_until(lambda: folded(home) > before + TICKS_PER_S, TIMEOUT_S)
 
 
 @pytest.mark.slow
@@ -66,6 +91,8 @@ def test_kills_with_kafka_change_no_bar_and_tell_nothing_twice(live: tuple[Home,
         assert wait_until(lambda before=before: folded(home) > before + TICKS_PER_S, TIMEOUT_S), names  # type: ignore[misc]
         for name in names:
             kill(supervisor, name)
+    full_for_a_while(home)
+    hurry(home, supervisor)
     with TickLog.read_only(home.ticks_db) as log:
         assert wait_until(lambda: all(source.ended for source in log.sources()), TIMEOUT_S)
         accepted = log.sources()[0].accepted

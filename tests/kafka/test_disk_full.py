@@ -1,10 +1,7 @@
 """A broker whose disk is full for a while: a real small file system, so only where one may be mounted."""
 
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,36 +12,23 @@ from feed.kafka.standing import kafka_problem
 from tests.kafka.shipping import growing_log, shipper_process
 from tests.kafka.test_shipper import assert_all_is_in_kafka_once_and_in_order, wait_for_words_to_all, writing
 from tests.kafka_broker import running_broker, write_settings
+from tests.small_disk import fill, small_disk
 
 SIZE_MB = 48
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted only by root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", SIZE_MB) as mounted:
+        if not mounted:
+            pytest.skip("a small file system can be mounted only by root")
+        yield tmp_path / "disk"
 
 
-def fill(disk: Path) -> Path:
-    """Write until nothing more fits; return the file that is to go for room to be made."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filler
-
-
-def test_a_broker_whose_disk_was_full_for_a_while_has_everything(home: Home, small_disk: Path) -> None:
+def test_a_broker_whose_disk_was_full_for_a_while_has_everything(home: Home, disk: Path) -> None:
     done = threading.Event()
     with (
-        running_broker(small_disk / "kafka") as broker,
+        running_broker(disk / "kafka") as broker,
         growing_log(home) as growing,
         shipper_process(home) as shipper,
     ):
@@ -53,7 +37,7 @@ def test_a_broker_whose_disk_was_full_for_a_while_has_everything(home: Home, sma
         writer = writing(growing, done)
         try:
             shipper.wait_until_shipped(200)
-            filler = fill(small_disk)
+            filler = fill(disk)
             assert shipper.wait_for_problem("Kafka").endswith(" ticks wait in the local log.")
             end = growing.log.end_sequence()
             assert wait_until(lambda: growing.log.end_sequence() > end + 500, 30)  # the feed goes on
