@@ -15,9 +15,11 @@ from feed.connection.guard import Guard
 from feed.connection.http import redacted
 from feed.connection.reconnect import Attempts, Patience
 from feed.providers.websocket import templates
-from feed.providers.websocket.line import Down, Ended, Event, Heard, Line, Means
+from feed.providers.websocket.events import Down, Ended, Event, Heard
+from feed.providers.websocket.line import Line
 from feed.providers.websocket.messages import Kind
 from feed.providers.websocket.settings import WebSocketFeed
+from feed.providers.websocket.talk import Means
 from feed.trial import NO_INSTRUMENT, RAW_CHARACTERS, TOO_MANY, TRIAL_S, Trial, few_at_once, judged
 
 _MOST_INSTRUMENTS = 5

@@ -23,11 +23,13 @@ from feed.mapping.row_mapping import ASKED
 from feed.mapping.table import table, times_ns
 from feed.provider import Batch, ProviderError
 from feed.providers.websocket.crew import Crew, Post
+from feed.providers.websocket.events import CaughtUp, Connecting, Down, Ended, Event, Heard, Subscribed, Up
 from feed.providers.websocket.fetcher import Answered, Failed, Fetched, Fetcher, Page
-from feed.providers.websocket.line import CaughtUp, Connecting, Down, Ended, Event, Heard, Line, Means, Subscribed, Up
+from feed.providers.websocket.line import Line
 from feed.providers.websocket.messages import Kind
 from feed.providers.websocket.rows import Ordered, RawRow, in_order
 from feed.providers.websocket.settings import WebSocketFeed
+from feed.providers.websocket.talk import Means
 
 Incoming = Event | Fetched
 

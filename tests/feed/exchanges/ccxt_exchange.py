@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +13,7 @@ from tests.feed.exchanges.wires import iso
 KEY = "canary-key-of-ccxt-41:canary+secret/of=ccxt-42"
 
 
-class CcxtWire(Wire):
+class CcxtWire(Wire, ABC):
     """A provider whose instruments are called as ccxt calls them."""
 
     unit_us = 1_000

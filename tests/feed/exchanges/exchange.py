@@ -6,7 +6,6 @@ import logging
 import random
 import socket
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ class Trade:
     size: str
 
 
-class Wire(ABC):
+class Wire:
     """How a provider writes things; what most have in common is here."""
 
     name = ""
@@ -46,17 +45,17 @@ class Wire(ABC):
     unit_us = 1_000
     refusal: object = None  # the message to a client without the right key; None where the handshake is refused
 
-    @abstractmethod
-    def asked(self, message: Mapping[str, object]) -> tuple[list[str], list[str]]:
+    def asked(self, _message: Mapping[str, object]) -> tuple[list[str], list[str]]:
         """Return the instruments that a message subscribes to and unsubscribes from."""
+        raise LookupError(f"{self.name} does not stream")
 
     def answers(self, _message: Mapping[str, object], _now_us: int) -> list[object]:
         """Return what is answered to a message."""
         return []
 
-    @abstractmethod
-    def trades(self, trades: list[Trade], now_us: int) -> list[object]:
+    def trades(self, _trades: list[Trade], _now_us: int) -> list[object]:
         """Return the messages that carry trades."""
+        raise LookupError(f"{self.name} does not stream")
 
     def snapshot(self, _trades: list[Trade]) -> list[object]:
         """Return what comes right after a subscription, given the trades so far of one instrument."""

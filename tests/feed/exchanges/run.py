@@ -23,7 +23,7 @@ from feed.providers.websocket.settings import WebSocketFeed
 from feed.ticklog import TickLog
 from tests.feed.exchanges.exchange import Exchange, Trade
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 KEY = "canary-key-of-a-feed-27"
 LOOPBACK_ALLOWED = FeedsAccess(allow=("127.0.0.1",))
 QUICK = Patience(first_s=0.02, longest_s=0.1, steady_s=60, rest_after=10_000, limited_s=0.05)
