@@ -1,7 +1,7 @@
 """Is data flowing? The judgement behind every "live" and "stopped" that a page shows. Pure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from bar.store import Progress
@@ -34,7 +34,7 @@ class Flow:
     end_sequence: the number the tick log gives out next, 1 while it is empty.
     kafka_problem: why ticks do not get from the tick log to Kafka, in a sentence, or ''.
     connected: feeds beside the first one whose connection is well, so that silence only means that nothing moves.
-    markets: feeds whose prices are made up.
+    troubles: of those whose connection is not, what they say. markets: feeds whose prices are made up.
     """
 
     read_ms: int
@@ -43,6 +43,7 @@ class Flow:
     end_sequence: int = 1
     kafka_problem: str = ""
     connected: frozenset[str] = frozenset()
+    troubles: Mapping[str, str] = field(default_factory=dict)
     markets: frozenset[str] = frozenset({"market"})
 
     def of(self, instrument: str) -> "Flow":
@@ -100,7 +101,11 @@ def freshness(flow: Flow) -> Freshness:
         return Freshness(Level.STOPPED, f"No new prices: {source.problem}")
     silent_ms = flow.read_ms - source.updated_ms
     if not source.ended and silent_ms > SILENT_AFTER_MS and not flow.connected:
-        return Freshness(Level.STOPPED, f"The feed has been silent for {age(silent_ms)}. {_LOOK}")
+        said = flow.troubles.get(source.name)
+        return Freshness(
+            Level.STOPPED,
+            f"No new prices: {said}" if said else f"The feed has been silent for {age(silent_ms)}. {_LOOK}",
+        )
     if flow.kafka_problem:
         return Freshness(Level.STOPPED, f"Prices arrive, but get no further: {flow.kafka_problem}")
     if not flow.progress:

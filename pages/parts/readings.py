@@ -38,9 +38,10 @@ def flow(home: Home) -> Flow:
     log = _from_log(home, lambda log: (log.sources(), log.end_sequence()))
     sources, end_sequence = log or ((), 1)
     at_ms = now_ms()
-    states = current_states(home, at_ms)
-    well = frozenset(name for name, state in states.items() if state.phase in _WELL and name not in FIRST_NAMES)
-    return Flow(at_ms, sources, tuple(progress), end_sequence, kafka_problem(home), well, _markets(home))
+    states = {name: state for name, state in current_states(home, at_ms).items() if name not in FIRST_NAMES}
+    well = frozenset(name for name, state in states.items() if state.phase in _WELL)
+    troubles = {name: state.sentence for name, state in states.items() if name not in well}
+    return Flow(at_ms, sources, tuple(progress), end_sequence, kafka_problem(home), well, troubles, _markets(home))
 
 
 def instruments(home: Home) -> list[str]:

@@ -1,5 +1,6 @@
 """A first day with Barmill, in a real browser on a real cluster; and nothing of it gives a secret away."""
 
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from bar.clock import now_ms
 from control.home import Home
 from control.jobs.book import JobBook
 from control.jobs.states import Desired
@@ -21,14 +23,17 @@ from control.keys.store import KeyStore
 from control.machine.ports import LOOPBACK, free_ports, read_ports
 from control.people.roles import Actor, Role
 from control.waiting import wait_until
-from tests.browser.candles import after_updates, seen
+from tests.browser.candles import after_updates, seen, wait_for
 from tests.browser.conftest import sign_in
+from tests.browser.test_feeds import choose
 from tests.canary import canary, leaks
 from tests.cli.test_up import Barmill
+from tests.feed.exchanges.rest_server import Asked, Reply, standing_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PASSWORD = "a horse, a battery, a staple"
 LONG_MS = 90_000
+FIRST_BARS = ("--instrument", "fx:EUR/USD", "--frame", "1s", "--format", "json")
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +139,62 @@ def test_from_the_first_start_to_a_restart_and_no_secret_gets_out(
         spoken.append(page.content())
     for one in (secret, in_use):
         assert leaks(one, barmill.home.root, *spoken) == []
+    context.close()
+
+
+def test_from_a_key_to_a_chart_of_prices_from_elsewhere(barmill: Barmill, chromium: Browser, tmp_path: Path) -> None:
+    assert barmill.up().returncode == 0
+    (barmill.home.root / "feeds-access.json").write_text('{"allow": ["127.0.0.1"]}')
+    secret, numbers = canary(), itertools.count(1)
+    accepted = secret
+
+    def prices(asked: Asked) -> Reply:
+        if asked.headers.get("x-key") != accepted:
+            return Reply({"error": f"unknown key {asked.headers.get('x-key')}"}, 401)
+        number = next(numbers)
+        return Reply({"data": [{"t": now_ms(), "s": "EUR/USD", "p": 1 + number % 7 / 100, "n": number}]})
+
+    added = barmill.call("key", "add", "theirs", "--provider", "rest", given=secret)
+    assert added.returncode == 0, added.stderr
+    context = chromium.new_context(viewport={"width": 1366, "height": 900}, color_scheme="dark")
+    page = context.new_page()
+    sign_in(page, barmill.home, Role.ADMIN)
+    with standing_in(prices) as server:
+        rows = {"rows": "data", "time": "t", "instrument": "s", "price": "p", "id": "n"}
+        settings = {"base_url": server.url, "headers": {"X-Key": "{key}"}, "period_s": 0.5, "rows": rows}
+        page.goto(f"http://{LOOPBACK}:{barmill.port}/feeds")
+        page.get_by_role("button", name="Add a feed").click()
+        choose(page, "What", "Settings of my own")
+        choose(page, "Kind", "rest")
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("textbox", name="Name").fill("fx")
+        dialog.get_by_role("textbox", name="Settings").fill(json.dumps({**settings, "instruments": ["EUR/USD"]}))
+        choose(page, "Key", "theirs")
+        dialog.get_by_role("button", name="Try it").click()
+        expect(dialog.get_by_text("1 ticks, 0 rejects.")).to_be_visible(timeout=LONG_MS)
+        picture(page, tmp_path, "feed-tried")
+        dialog.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_text("The feed fx is added")).to_be_visible(timeout=LONG_MS)
+        address = f"http://{LOOPBACK}:{barmill.port}/chart?instrument=fx%3AEUR%2FUSD&frame=1s"
+        assert wait_until(lambda: "fx:EUR/USD" in barmill.call("bars", *FIRST_BARS).stdout, 120, every_s=1)
+        page.goto(address)
+        after_updates(page, 3)
+        assert not seen(page).stale
+        expect(page.get_by_text("Simulated data")).to_have_count(0)
+        picture(page, tmp_path, "feed-chart")
+
+        # The provider takes the key back: this chart says why it stands still, and those of others go on.
+        accepted = "another"
+        wait_for(page, "data.stale === 'true'")
+        expect(page.get_by_text("No new prices: ").first).to_be_visible(timeout=LONG_MS)
+        picture(page, tmp_path, "feed-refused")
+        shown = page.content()
+        page.goto(f"http://{LOOPBACK}:{barmill.port}/chart?instrument=OAKR%2FUSD&frame=1s")
+        after_updates(page, 3)
+        assert not seen(page).stale
+        expect(page.get_by_text("Simulated data")).to_be_visible()
+    assert barmill.call("instrument", "feed", "delete", "fx").returncode == 0
+    assert leaks(secret, barmill.home.root, shown, *command_outputs(barmill)) == []
     context.close()
 
 

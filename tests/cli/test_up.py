@@ -40,9 +40,11 @@ class Barmill:
     def environment(self) -> dict[str, str]:
         return os.environ | {"PYTHONPATH": str(REPO_ROOT), "BARMILL_HOME": str(self.home.root)}
 
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Call a command, with this on standard input."""
+        command, environment = self.command(*arguments), self.environment
         return subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, check=False, env=self.environment, cwd="/"
+            command, input=given, capture_output=True, text=True, check=False, env=environment, cwd="/"
         )
 
     def up(self) -> subprocess.CompletedProcess[str]:

@@ -100,6 +100,9 @@ def test_an_instrument_is_judged_by_its_own_source_alone() -> None:
     assert freshness(seen.of("AAA")).level is Level.LIVE
     assert freshness(seen.of("b:AAA")) == freshness_of(seen, ["AAA", "b:AAA"])
     assert freshness(seen.of("b:AAA")).sentence == "No new prices: The key was refused."
+    lost = replace(seen, sources=(seen.sources[0], replace(BESIDE, updated_ms=NOW_MS - 60_000)))
+    lost = replace(lost, troubles={"b": "Its exchange cannot be reached."})
+    assert freshness(lost.of("b:AAA")).sentence == "No new prices: Its exchange cannot be reached."
     quiet = replace(BESIDE, updated_ms=NOW_MS - 60_000)
     for connected, level in ((frozenset({"b"}), Level.LIVE), (frozenset({"c"}), Level.STOPPED)):
         assert freshness(replace(flow(source("market"), quiet), connected=connected).of("b:AAA")).level is level
