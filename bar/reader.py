@@ -65,6 +65,11 @@ class BarReader:
             self._db.conn.execute("COMMIT")
             self.close()
 
+    @property
+    def kept_from_kafka(self) -> bool:
+        """Tell whether a materialiser writes here, so that bars may be newer than the progress beside them."""
+        return self._db.table("kafka_offsets").exists()
+
     def instruments(self) -> list[str]:
         """Return every instrument that has a bar."""
         # One step through the primary key per instrument, however many bars there are.

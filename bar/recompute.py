@@ -61,6 +61,17 @@ def bars(ticks: pl.DataFrame, frame: Frame) -> pl.DataFrame:
     )
 
 
+def bars_of_first(ticks: pl.DataFrame, published: pl.DataFrame, frame: Frame) -> pl.DataFrame:
+    """Make published bars (BAR_VALUES) of one frame again, each of as many of its first ticks as it holds."""
+    length_ns = frame.length_ms * _NS_PER_MS
+    place, start_ns = ["instrument", "start_ms"], pl.col("time_ns") - pl.col("time_ns") % length_ns
+    of_these = ticks.with_columns(start_ms=start_ns // _NS_PER_MS).join(
+        published.select(*place, most="ticks"), on=place, how="inner"
+    )
+    first = of_these.filter(pl.col("sequence").rank("ordinal").over(place) <= pl.col("most"))
+    return bars(first.select(ticks.columns), frame)
+
+
 def differences(recomputed: pl.DataFrame, published: pl.DataFrame) -> Iterator[tuple[dict[str, object], str]]:
     """Yield (key of the bar, what is wrong) for every bar that is not the same in both (BAR_VALUES)."""
     key = ["instrument", "frame", "start_ms"]

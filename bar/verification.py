@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from bar import recompute
 from bar.frames import Frame, parse_frame, parse_frames
-from bar.model import BAR_VALUES
+from bar.model import BAR_KEY, BAR_VALUES
 from bar.reader import BarReader
 from bar.sharding import shard_of
 from bar.store import Progress
@@ -28,6 +29,8 @@ class Verdict:
     ticks: read by the jobs and still in the log. in_bars, late: what became of them, by recomputation.
     bars: compared, all frames. unverifiable: bars older than the log's oldest tick, of a frame that no job makes, or
     about to be removed as retention has removed others of their age.
+    ahead: bars that hold ticks beyond what is known to have been read, compared with as many ticks as they hold. Only a
+    store that is kept from Kafka has such, since progress is taken over there after the bars it speaks of.
     different: bars that disagree, the first of them described in examples.
     """
 
@@ -38,6 +41,7 @@ class Verdict:
     unverifiable: int = 0
     different: int = 0
     examples: list[str] = field(default_factory=list)
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,15 @@ def verify(ticks_db: Path, bars_db: Path, watch: Callable[[float], None]) -> Ver
             frames_done, frames_all = 0, sum(len(frames) for _, frames in makings)
             for making, frames in makings:
                 watch((group + frames_done / frames_all) / groups)
-                ticks = _in_bars(log, making, group, groups)
+                ticks = _in_bars(log, making.limit, group, groups)
+                later = partial(_accepted, log, making, group, groups) if reader.kept_from_kafka else None
                 good = recompute.accepted(ticks, making.lateness_ms)
                 verdict.ticks += ticks.height
                 verdict.in_bars += good.height
                 verdict.late += ticks.height - good.height
                 for frame in frames:
                     from_ms = max(dropped_to_ms + 1, removed_to_ms.get(frame, 0))
-                    _compare(verdict, good, published.pop(frame, None), frame, from_ms)
+                    _compare(verdict, good, published.pop(frame, None), frame, from_ms, later)
                     frames_done += 1
                     watch((group + frames_done / frames_all) / groups)
             verdict.unverifiable += sum(bars.height for bars in published.values())
@@ -109,28 +114,49 @@ def _next_by_shard(shards: Sequence[Progress]) -> Mapping[int, int]:
     return {shard.shard: shard.next_sequence for shard in shards}
 
 
-def _compare(verdict: Verdict, ticks: pl.DataFrame, published: pl.DataFrame | None, frame: Frame, from_ms: int) -> None:
+def _compare(
+    verdict: Verdict,
+    ticks: pl.DataFrame,
+    published: pl.DataFrame | None,
+    frame: Frame,
+    from_ms: int,
+    later: Callable[[], pl.DataFrame] | None,
+) -> None:
+    """Compare one frame. later: gives all accepted ticks of the log, where bars may be ahead of what is known."""
     whole = pl.col("start_ms") >= from_ms
     if published is None:
         published = pl.DataFrame(schema=BAR_VALUES)
     verdict.unverifiable += published.filter(~whole).height
-    expected = recompute.bars(ticks, frame).filter(whole)
+    expected, published = recompute.bars(ticks, frame).filter(whole), published.filter(whole)
+    if later is not None:
+        known = expected.select(*BAR_KEY, known="ticks")
+        more = published.join(known, on=BAR_KEY, how="left").filter(pl.col("ticks") > pl.col("known").fill_null(0))
+        if more.height:
+            behind = expected.join(more, on=BAR_KEY, how="anti")
+            expected = pl.concat([behind, recompute.bars_of_first(later(), more, frame)])
+            verdict.ahead += more.height
     verdict.bars += expected.height
-    for at, problem in recompute.differences(expected, published.filter(whole)):
+    for at, problem in recompute.differences(expected, published):
         verdict.different += 1
         if len(verdict.examples) < _MAX_EXAMPLES:
             verdict.examples.append(f"{at['instrument']} {at['frame']} {at['start_ms']}: {problem}")
 
 
-def _in_bars(log: TickLog, making: Making, group: int, groups: int) -> pl.DataFrame:
-    """Return the ticks of this group of instruments that the jobs have read, with their sequences."""
+def _accepted(log: TickLog, making: Making, group: int, groups: int) -> pl.DataFrame:
+    """Return all ticks of this group of instruments that are not too late, with their sequences."""
+    end = log.end_sequence()
+    return recompute.accepted(_in_bars(log, lambda _: end, group, groups), making.lateness_ms)
+
+
+def _in_bars(log: TickLog, limit_of: Callable[[str], int], group: int, groups: int) -> pl.DataFrame:
+    """Return the ticks of this group of instruments, each up to a sequence of its own, with their sequences."""
     of_group: dict[str, bool] = {}
     limit: dict[str, int] = {}
     parts = []
     for first, block in log.blocks():
         for name in block["instrument"].unique():
             if name not in limit:
-                of_group[name], limit[name] = shard_of(name, groups) == group, making.limit(name)
+                of_group[name], limit[name] = shard_of(name, groups) == group, limit_of(name)
         instrument = pl.col("instrument")
         parts.append(
             block.with_columns(sequence=pl.int_range(first, first + pl.len(), dtype=pl.Int64)).filter(

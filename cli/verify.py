@@ -45,4 +45,9 @@ def _as_text(verdict: Verdict) -> str:
             f"       {verdict.unverifiable:,} cannot be recomputed: they are older than the tick log or than what is"
             " kept of their frame, or no job makes it any more"
         )
+    if verdict.ahead:
+        lines.append(
+            f"       {verdict.ahead:,} came from Kafka ahead of their job's progress, and were compared with"
+            " as many ticks as they hold"
+        )
     return "\n".join([*lines, *verdict.examples])
