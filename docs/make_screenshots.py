@@ -12,6 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from bar.clock import now_ms
+from benchmarks.browser import FLAGS
 from control.database import immediate
 from control.home import Home
 from control.people.accounts import all_accounts
@@ -96,7 +97,7 @@ def main() -> None:
     home = Home.find()
     with admin_session(home) as token, sync_playwright() as playwright:
         found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         for look in _LOOKS:
             context = browser.new_context(viewport=_SIZE, color_scheme=look)  # type: ignore[arg-type]
             context.add_cookies([{"name": session_cookie(home), "value": token, "url": args.app}])

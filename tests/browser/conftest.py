@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from benchmarks.browser import FLAGS
 from control.home import Home
 from control.machine.ports import LOOPBACK
 from control.people.roles import Role
@@ -23,17 +24,6 @@ from tests.signed_in import signed_in
 HISTORY_S = 400
 # These seconds of the history have no price, in one of the instruments.
 GAP_S = range(100, 110)
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
 # A busy machine takes its time; what comes, comes as soon as it can. Set once and for all: whoever changes it for some
 # tests changes it for all that follow.
 expect.set_options(timeout=60_000)
@@ -106,7 +96,7 @@ def chromium() -> Iterator[Browser]:
     if found is None:
         pytest.skip("there is no Chromium on this machine")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()
 
