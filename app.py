@@ -8,7 +8,7 @@ from streamlit.navigation.page import StreamlitPage
 from control.home import REPO_ROOT
 from control.people.roles import Permission
 from pages.parts.alert_list import alert_line
-from pages.parts.head import sidebar_line
+from pages.parts.head import flow_line
 from pages.parts.my_preferences import mine, theme
 from pages.parts.routing import through_app
 from pages.parts.visitor import Visitor, visitor, visitor_badge
@@ -75,10 +75,18 @@ def main() -> None:
     listed = [each for section in offered.values() for each in section]
     _land(page, mine(one).start_page, listed)
     with st.sidebar:
-        sidebar_line()
-        alert_line(one)
+        _keep_telling(one)
         visitor_badge(one, theme(one), [each.url_path for each in listed])
     page.run()
+
+
+# Each run of a fragment, whatever it changes, costs the browser as much as drawing a thousand candles does. What is to
+# be told sooner, the pages themselves tell every second.
+@st.fragment(run_every=3)
+def _keep_telling(one: Visitor) -> None:
+    """Say beside every page whether data flows, and which alerts are open."""
+    flow_line()
+    alert_line(one)
 
 
 def _land(page: StreamlitPage, start_page: str, listed: Sequence[StreamlitPage]) -> None:

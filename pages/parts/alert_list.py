@@ -18,9 +18,8 @@ _TOLD = "monitoring_told"
 _ICONS = {Severity.CRITICAL: ":material/error:", Severity.WARNING: ":material/warning:"}
 
 
-@st.fragment(run_every=5)
 def alert_line(one: Visitor) -> None:
-    """Say beside every page how many alerts are open, with a link for those who may look."""
+    """Say how many alerts are open, with a link for those who may look."""
     alerts = monitor.alerts(Home.find())
     if not alerts:
         return

@@ -37,9 +37,8 @@ def freshness_line(fresh: Freshness) -> str:
     return f":{_COLORS[fresh.level]}[●] {plain(fresh.sentence)}"
 
 
-@st.fragment(run_every=1)
-def sidebar_line() -> None:
-    """Keep saying, beside every page, whether data flows."""
+def flow_line() -> None:
+    """Say whether data flows."""
     st.caption(freshness_line(freshness(readings.flow(Home.find()))))
 
 
