@@ -7,9 +7,9 @@ not called well. With the times in `advance` this keeps an alert from coming and
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from statistics import fmean
 
 from control.keys.info import moment
+from control.monitor.history import MINUTE_MS, SAMPLE_MS
 from control.monitor.jobs import WatchedJob
 from control.monitor.metrics import Kind, Metric, Reading, Subject
 from control.monitor.rules import Rules, Trouble
@@ -112,13 +112,17 @@ def _job_restarts(seen: Seen, most: float) -> _Verdicts:
         yield str(subject), _at_least(count, most), sentence
 
 
+# A feed that has just begun, perhaps with a past to catch up with, has not refused anything for a minute yet.
+_SAMPLES_A_MINUTE = MINUTE_MS // SAMPLE_MS
+
+
 def _rejects(seen: Seen, most_per_s: float) -> _Verdicts:
     for subject, values in seen.recent.get(Metric.TICKS_REJECTED_PER_S, {}).items():
         sentence = f"More than {most_per_s:g} rows a second from {subject.name} are refused; see which and why."
-        yield str(subject), _above(fmean(values), most_per_s), sentence
+        yield str(subject), _above(sum(values) / max(len(values), _SAMPLES_A_MINUTE), most_per_s), sentence
     for subject, values in seen.recent.get(Metric.TICKS_LATE_PER_S, {}).items():
         sentence = f"The job {subject.name} refuses more than {most_per_s:g} ticks a second as too late; see which."
-        yield str(subject), _above(fmean(values), most_per_s), sentence
+        yield str(subject), _above(sum(values) / max(len(values), _SAMPLES_A_MINUTE), most_per_s), sentence
 
 
 def _disk_low(seen: Seen, least_gb: float) -> _Verdicts:

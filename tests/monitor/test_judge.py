@@ -76,9 +76,10 @@ CASES: Mapping[Trouble, Mapping[str, tuple[Seen, str, bool | None]]] = {
     Trouble.REJECTS: {
         "few": (recently(Metric.TICKS_REJECTED_PER_S, MARKET, 0, 1), "source:market", False),
         "a burst": (recently(Metric.TICKS_REJECTED_PER_S, MARKET, 0, 0, 12), "source:market", False),
-        "nearly many": (recently(Metric.TICKS_REJECTED_PER_S, MARKET, 5, 4), "source:market", None),
-        "many": (recently(Metric.TICKS_REJECTED_PER_S, MARKET, 9, 2), "source:market", True),
-        "many late ticks": (recently(Metric.TICKS_LATE_PER_S, BARS, 9), "job:bars", True),
+        "nearly many": (recently(Metric.TICKS_REJECTED_PER_S, MARKET, *[5, 4] * 6), "source:market", None),
+        "many": (recently(Metric.TICKS_REJECTED_PER_S, MARKET, *[9, 2] * 6), "source:market", True),
+        "many late ticks": (recently(Metric.TICKS_LATE_PER_S, BARS, *[9] * 12), "job:bars", True),
+        "many in the first moment": (recently(Metric.TICKS_REJECTED_PER_S, MARKET, 30), "source:market", False),
     },
     Trouble.DISK_LOW: {
         "plenty": (free(50), "disk", False),
