@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import polars as pl
@@ -77,7 +77,7 @@ def verify(ticks_db: Path, bars_db: Path, watch: Callable[[float], None]) -> Ver
             for making, frames in makings:
                 watch((group + frames_done / frames_all) / groups)
                 ticks = _in_bars(log, making.limit, group, groups)
-                later = partial(_accepted, log, making, group, groups) if reader.kept_from_kafka else None
+                later = cache(partial(_accepted, log, making, group, groups)) if reader.kept_from_kafka else None
                 good = recompute.accepted(ticks, making.lateness_ms)
                 verdict.ticks += ticks.height
                 verdict.in_bars += good.height

@@ -112,17 +112,18 @@ def _job_restarts(seen: Seen, most: float) -> _Verdicts:
         yield str(subject), _at_least(count, most), sentence
 
 
-# A feed that has just begun, perhaps with a past to catch up with, has not refused anything for a minute yet.
-_SAMPLES_A_MINUTE = MINUTE_MS // SAMPLE_MS
+def _over_a_minute(rates: Sequence[float]) -> float:
+    """Return the mean over a minute: what has just begun, perhaps with a past to catch up with, had none before."""
+    return sum(rates) / max(len(rates), MINUTE_MS // SAMPLE_MS)
 
 
 def _rejects(seen: Seen, most_per_s: float) -> _Verdicts:
     for subject, values in seen.recent.get(Metric.TICKS_REJECTED_PER_S, {}).items():
         sentence = f"More than {most_per_s:g} rows a second from {subject.name} are refused; see which and why."
-        yield str(subject), _above(sum(values) / max(len(values), _SAMPLES_A_MINUTE), most_per_s), sentence
+        yield str(subject), _above(_over_a_minute(values), most_per_s), sentence
     for subject, values in seen.recent.get(Metric.TICKS_LATE_PER_S, {}).items():
         sentence = f"The job {subject.name} refuses more than {most_per_s:g} ticks a second as too late; see which."
-        yield str(subject), _above(sum(values) / max(len(values), _SAMPLES_A_MINUTE), most_per_s), sentence
+        yield str(subject), _above(_over_a_minute(values), most_per_s), sentence
 
 
 def _disk_low(seen: Seen, least_gb: float) -> _Verdicts:
