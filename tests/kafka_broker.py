@@ -79,18 +79,21 @@ def committed(settings: KafkaSettings, topic: str) -> list[Message]:
     try:
         name = settings.topic(topic)
         partitions = consumer.list_topics(name, READ_TIMEOUT_S).topics[name].partitions
-        found, ended = list[Message](), set[int | None]()
-        consumer.assign([TopicPartition(name, number, 0) for number in partitions])
+        assigned = [TopicPartition(name, number, 0) for number in partitions]
+        # To where the topic ends now: one that is being written to may never be seen at its end.
+        ends = {one.partition: consumer.get_watermark_offsets(one, READ_TIMEOUT_S)[1] for one in assigned}
+        found, ended = list[Message](), set[int]()
+        consumer.assign(assigned)
 
         def read() -> bool:
             for message in consumer.consume(1_000, 0.2):
-                error = message.error()
+                (partition, offset), error = _place(message), message.error()
                 if error is None:
                     found.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-                else:
+                elif error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
+                if error is not None or offset + 1 >= ends[partition]:
+                    ended.add(partition)
             return len(ended) == len(partitions)
 
         assert wait_until(read, READ_TIMEOUT_S), f"read only {len(ended)} of {len(partitions)} partitions"

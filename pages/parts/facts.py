@@ -18,7 +18,7 @@ _facts = st.components.v2.component(
     "barmill_facts",
     html='<dl class="barmill-facts"></dl>',
     css=browser_code("facts/facts.css"),
-    js=browser_code("facts/facts.js"),
+    js=browser_code("lasting.js", "facts/facts.js"),
     isolate_styles=False,
 )
 

@@ -20,7 +20,7 @@ _list = st.components.v2.component(
     "barmill_jobs",
     html=_HTML,
     css=browser_code("jobs/jobs.css"),
-    js=browser_code("jobs/jobs.js"),
+    js=browser_code("lasting.js", "jobs/jobs.js"),
     isolate_styles=False,
 )
 

@@ -243,5 +243,5 @@ export default function ({data, parentElement, setTriggerValue}) {
   const chart = charts.get(parentElement) ?? new Chart(parentElement, () => setTriggerValue("resync", true));
   charts.set(parentElement, chart);
   chart.load(data, lookOf(parentElement));
-  return () => { chart.end(); charts.delete(parentElement); };
+  return whenGone(parentElement, () => { chart.end(); charts.delete(parentElement); });
 }

@@ -29,5 +29,5 @@ export default function ({data, parentElement}) {
     element.dataset.tone = fact.tone ?? "";
     line.setAttribute("points", fact.line ? points(fact.line) : "");
   });
-  return () => strips.delete(parentElement);
+  return whenGone(parentElement, () => strips.delete(parentElement));
 }

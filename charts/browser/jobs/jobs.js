@@ -52,5 +52,5 @@ export default function ({data, parentElement, setTriggerValue}) {
   const list = lists.get(parentElement) ?? new Jobs(parentElement, (name) => setTriggerValue("opened", name));
   lists.set(parentElement, list);
   list.show(data);
-  return () => { list.gone.abort(); lists.delete(parentElement); };
+  return whenGone(parentElement, () => { list.gone.abort(); lists.delete(parentElement); });
 }

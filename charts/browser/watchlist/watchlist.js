@@ -196,5 +196,5 @@ export default function ({data, parentElement, setTriggerValue}) {
   lists.set(parentElement, list);
   list.send = setTriggerValue;
   list.show(data);
-  return () => { list.gone.abort(); lists.delete(parentElement); };
+  return whenGone(parentElement, () => { list.gone.abort(); lists.delete(parentElement); });
 }
