@@ -79,7 +79,10 @@ def open_and_see(page: Page, address: str, css: str, timeout_ms: float = 60_000)
 
 @dataclass
 class Cost:
-    """What a page costs, as Chromium itself counts it; received_bytes: of the websocket, before any compression."""
+    """What a page costs, as Chromium itself counts it.
+
+    received_bytes: of the websocket, before any compression, and of answers over HTTP with their headers.
+    """
 
     page: Page
     cdp: CDPSession
@@ -90,6 +93,7 @@ class Cost:
         """Count from now on."""
         cost = cls(page, page.context.new_cdp_session(page))
         cost.cdp.on("Network.webSocketFrameReceived", cost._receive)
+        cost.cdp.on("Network.loadingFinished", cost._finish)
         cost.cdp.send("Network.enable")
         cost.cdp.send("HeapProfiler.enable")
         # The time the thread itself had, not that in which others had its core.
@@ -115,3 +119,6 @@ class Cost:
         payload = str(frame["payloadData"])
         size = len(payload.encode()) if frame["opcode"] == _TEXT else len(base64.b64decode(payload))
         self.received_bytes += size
+
+    def _finish(self, event: dict[str, float]) -> None:
+        self.received_bytes += round(event["encodedDataLength"])

@@ -44,15 +44,19 @@ _MOST_ZOOMS = 60
 _LOOK_EVERY_S = 0.004
 # Ticks of the window must be on the chart at most this long after it.
 _DRAIN_S = 5
-# Notes each message that the chart is given, once it has been painted: the second frame after it.
+# Notes each message that the chart asked for, once it has been painted: the second frame after it.
 _WITNESS = """
 window.barmillWitness = {updates: [], longTasks: []};
-document.addEventListener("barmill:candles", ({detail}) => {
-  const bars = detail.slot.map((slot, i) => [(detail.first_slot + slot) * detail.frame_ms, detail.ticks[i]]);
-  const bytes = JSON.stringify(detail).length;
-  requestAnimationFrame(() => requestAnimationFrame(() =>
-    window.barmillWitness.updates.push({at_ms: performance.timeOrigin + performance.now(), bars, bytes})));
-});
+const fetched = window.fetch;
+window.fetch = async (path, ...rest) => {
+  const answer = await fetched(path, ...rest);
+  if (!String(path).startsWith("/bar-changes.json") || !answer.ok) return answer;
+  const text = await answer.text(), message = JSON.parse(text);
+  const bars = message.slot.map((slot, i) => [(message.first_slot + slot) * message.frame_ms, message.ticks[i]]);
+  requestAnimationFrame(() => requestAnimationFrame(() => window.barmillWitness.updates.push(
+    {at_ms: performance.timeOrigin + performance.now(), bars, bytes: text.length})));
+  return new Response(text, answer);
+};
 new PerformanceObserver((list) => {
   for (const one of list.getEntries()) window.barmillWitness.longTasks.push(one.duration);
 }).observe({type: "longtask"});

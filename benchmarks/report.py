@@ -124,7 +124,7 @@ def _charts(part: Part) -> Iterator[str]:
     yield from _table(heads, [(name, *map(str, found.values())) for name, found in measured])
     yield (
         f"  {part['updates']} updates, all of the page included: {part['main_thread_ms_per_update']} ms of its main"
-        f" thread and {part['received_bytes_per_update']:,} bytes over the websocket each."
+        f" thread and {part['received_bytes_per_update']:,} bytes each."
     )
     yield (
         f"  {part['long_tasks']} tasks above 50 ms, the longest {part['longest_task_ms']} ms; the first update came"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bar.frames import Frame, FrameError, parse_frame
 from bar.reader import BarQuery, BarReader
 from charts.studies import Study, StudyError, parse_studies
+from charts.view import ChartView
 
 MOST_SHOWN, USUALLY_SHOWN = 5_000, 1_500
 _YEAR_9999_MS = 253_370_764_800_000
@@ -30,6 +31,16 @@ def newest_before(reader: BarReader, asked: Mapping[str, str]) -> Question:
     if not 1 <= count <= MOST_SHOWN:
         raise QuestionError(f"count={count} is not possible; ask for 1 to {MOST_SHOWN:,} bars.")
     return _question(reader, asked, to_ms=_time_ms(asked, "to"), newest=count)
+
+
+def view_since(reader: BarReader, asked: Mapping[str, str]) -> tuple[ChartView, int]:
+    """Read what an open chart shows, and since when it wants to know what changed there."""
+    since_ms = _time_ms(asked, "since")
+    if since_ms is None:
+        raise QuestionError("Say since when: since= a time in milliseconds since 1970.")
+    instrument, frame = _series(reader, asked)
+    studies, fill, as_of_ms = _choices(asked)
+    return ChartView(instrument, frame, studies=studies, fill=fill, as_of_ms=as_of_ms), since_ms
 
 
 def in_range(reader: BarReader, asked: Mapping[str, str], most: int) -> Question:
@@ -57,6 +68,12 @@ def _question(
     from_ms: int | None = None,
 ) -> Question:
     instrument, frame = _series(reader, asked)
+    studies, fill, as_of_ms = _choices(asked)
+    return Question(BarQuery(instrument, frame, from_ms, to_ms, as_of_ms, fill, newest), studies)
+
+
+def _choices(asked: Mapping[str, str]) -> tuple[tuple[Study, ...], bool, int | None]:
+    """Read the studies, whether to fill gaps, and as of when."""
     fill = asked.get("fill", "")
     if fill not in ("", "0", "1"):
         raise QuestionError("fill must be 1, for bars where no tick came, or 0.")
@@ -64,8 +81,7 @@ def _question(
         studies = parse_studies(asked.get("studies", ""))
     except StudyError as error:
         raise QuestionError(str(error)) from error
-    as_of_ms = _time_ms(asked, "as_of")
-    return Question(BarQuery(instrument, frame, from_ms, to_ms, as_of_ms, fill == "1", newest), studies)
+    return studies, fill == "1", _time_ms(asked, "as_of")
 
 
 def _series(reader: BarReader, asked: Mapping[str, str]) -> tuple[str, Frame]:

@@ -1,6 +1,7 @@
 """Bars by plain HTTP, for charts that scroll back and for files to take along; for whoever may see prices.
 
     /bars.json         the newest bars before a time, as the candles message (charts/candles.py)
+    /bar-changes.json  the bars that changed since a time, as the chart's message (pages/parts/chart_message.py)
     /bar-history.json  every version of one bar, oldest first
     /bars.csv          the bars of a range as a file, a column more for each line of a study
     /bars.parquet      the same, as Parquet
@@ -10,6 +11,7 @@ What cannot be answered is refused with one sentence: 400 for the question, 404 
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -25,6 +27,7 @@ from charts.studied import studied
 from control.home import Home
 from control.monitor.explained import explained_gaps
 from control.people.roles import GRANTS, Permission
+from front.bar_changes import changes_message
 from front.bar_files import MOST_EXPORTED, BarFile, csv_file, parquet_file, table_of
 from front.bar_questions import QuestionError, in_range, newest_before, one_bar
 from front.browser import who_of
@@ -48,6 +51,7 @@ class BarRoutes:
         """Return where each handler is reached."""
         return [
             Route("/bars.json", self.bars),
+            Route("/bar-changes.json", self.changes),
             Route("/bar-history.json", self.history),
             Route("/bars.csv", self.csv),
             Route("/bars.parquet", self.parquet),
@@ -56,6 +60,11 @@ class BarRoutes:
     async def bars(self, request: Request) -> Response:
         """Answer with the newest bars before a time, their studies and gaps."""
         return await self._answer(request, self._candles, lambda found: JSONResponse(found, headers=_NO_COPY))
+
+    async def changes(self, request: Request) -> Response:
+        """Answer with the bars that changed, and how fresh they are."""
+        read = partial(changes_message, self._home)
+        return await self._answer(request, read, lambda found: JSONResponse(found, headers=_NO_COPY))
 
     async def history(self, request: Request) -> Response:
         """Answer with every version of one bar."""

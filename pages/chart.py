@@ -12,8 +12,8 @@ from control.home import Home
 from control.people.roles import Permission
 from pages.parts import readings
 from pages.parts.busiest import busiest_first
-from pages.parts.candle_chart import candle_chart, candle_update
-from pages.parts.chart_bars import HISTORY_BARS, Shown, changes, history, newest_bars
+from pages.parts.candle_chart import candle_chart
+from pages.parts.chart_bars import Shown, history
 from pages.parts.chart_controls import as_of_picker, display, frame_picker, instrument_picker, range_picker
 from pages.parts.chart_defaults import chart_defaults, save_as_default
 from pages.parts.choices import Choices
@@ -37,10 +37,7 @@ def page() -> None:
             f"The range has {view.bars_in_range:,} bars of {view.frame.text}, and a chart holds {MOST_BARS_HELD:,}: it"
             " shows the last of them. Choose a longer frame to see all of it."
         )
-    _live(home, view)
-    # Read after what the update above was made from, so that the browser, which takes the later one, takes this.
-    read_ms = readings.now_ms()
-    shown = history(home, view)
+    read_ms, shown = readings.now_ms(), history(home, view)
     candle_chart(view, shown, read_ms, readings.flow(home))
     if view.as_of_ms is not None:
         with badge:
@@ -73,16 +70,6 @@ def _chosen(one: Visitor, home: Home, names: Sequence[str]) -> ChartView:
         to_ms,
         as_of_ms,
     )
-
-
-@st.fragment(run_every=1)
-def _live(home: Home, view: ChartView) -> None:
-    read_ms, flow, newest = readings.now_ms(), readings.flow(home), newest_bars(home, view)
-    if not newest.height and not readings.instruments(home):
-        st.rerun()  # the store was taken away; the page says what to do
-    newest_ms = newest["start_ms"][-1] if newest.height else read_ms
-    from_ms = newest_ms - HISTORY_BARS * view.frame.length_ms
-    candle_update(view, changes(home, view, newest, read_ms, from_ms), read_ms, from_ms, flow)
 
 
 def _revised_badge(home: Home, view: ChartView, shown: Shown) -> None:

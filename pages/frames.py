@@ -10,8 +10,8 @@ from control.home import Home
 from control.people.roles import Permission
 from pages.parts import readings
 from pages.parts.busiest import busiest_first
-from pages.parts.candle_chart import candle_chart, candle_update
-from pages.parts.chart_bars import HISTORY_BARS, changes, history, newest_bars
+from pages.parts.candle_chart import candle_chart
+from pages.parts.chart_bars import history
 from pages.parts.chart_controls import MOST_FRAMES, display, frames_picker, instrument_picker
 from pages.parts.chart_defaults import chart_defaults, save_as_default
 from pages.parts.choices import Choices
@@ -29,11 +29,10 @@ def page() -> None:
     if not names:
         return
     views = _chosen(one, home, names)
-    _live(home, views)
     for column, view in zip(st.columns(len(views)), views, strict=True):
         with column:
-            read_ms = readings.now_ms()
-            candle_chart(view, history(home, view), read_ms, readings.flow(home), view.frame.text)
+            read_ms, shown = readings.now_ms(), history(home, view)
+            candle_chart(view, shown, read_ms, readings.flow(home), view.frame.text)
 
 
 def _chosen(one: Visitor, home: Home, names: Sequence[str]) -> list[ChartView]:
@@ -55,17 +54,6 @@ def _chosen(one: Visitor, home: Home, names: Sequence[str]) -> list[ChartView]:
         )
         for frame in frames
     ]
-
-
-@st.fragment(run_every=1)
-def _live(home: Home, views: Sequence[ChartView]) -> None:
-    flow = readings.flow(home)
-    for view in views:
-        read_ms, newest = readings.now_ms(), newest_bars(home, view)
-        if not newest.height:
-            st.rerun()  # the store was taken away; the page says what to do
-        from_ms = newest["start_ms"][-1] - HISTORY_BARS * view.frame.length_ms
-        candle_update(view, changes(home, view, newest, read_ms, from_ms), read_ms, from_ms, flow)
 
 
 through_app()

@@ -1,23 +1,34 @@
-"""The live candle chart: a canvas that is put on the page once, and the small updates that keep it moving.
+"""The live candle chart: a canvas that is put on the page once, and from then on asks for what changed itself.
 
 `st.echarts_chart` hands every update to ECharts as a whole new chart, which throws the user's zoom away each second;
-this chart keeps it, and an update carries only the bars that changed.
+this chart keeps it. And a fragment that runs each second has Streamlit put its whole page together anew, which costs
+the browser twice what drawing a thousand candles does; an update by plain HTTP carries only the bars that changed.
 """
 
-import polars as pl
 import streamlit as st
 
-from charts.candles import Candles, candles
-from charts.texts import chart_in_words, moment
+from charts.texts import chart_in_words
 from charts.view import ChartView
 from pages.parts.browser_code import browser_code
-from pages.parts.chart_bars import UPDATE_COVERS_MS, Shown
-from pages.parts.flow import Flow, feed_state, freshness, job_state
-from pages.parts.quote import quote
-from pages.parts.update import update
+from pages.parts.chart_bars import Shown
+from pages.parts.chart_message import chart_message
+from pages.parts.flow import Flow
 from pages.parts.zone_picker import zone_here
 
-_SCRIPTS = ("bars", "zones", "scales", "panes", "kinds", "paint", "loader", "tip", "takeaway", "gestures", "chart")
+_SCRIPTS = (
+    "bars",
+    "zones",
+    "scales",
+    "panes",
+    "kinds",
+    "paint",
+    "loader",
+    "follower",
+    "tip",
+    "takeaway",
+    "gestures",
+    "chart",
+)
 _HTML = (
     '<div class="barmill-candles">'
     '<div class="barmill-strip"><div class="barmill-quote"><a class="barmill-heading" hidden></a>'
@@ -52,7 +63,8 @@ def candle_chart(view: ChartView, shown: Shown, read_ms: int, flow: Flow, headin
 
     heading: where there are several, what stands above each, as a link to the chart on a page of its own.
     """
-    data = _message(view, shown, read_ms, flow) | {
+    data = chart_message(view, shown, read_ms, flow) | {
+        "edition": view.edition,
         "words": chart_in_words(shown.bars, view.instrument, view.frame),
         "live": shown.live,
         "whole": shown.whole,
@@ -68,45 +80,6 @@ def candle_chart(view: ChartView, shown: Shown, read_ms: int, flow: Flow, headin
         "heading": heading,
     }
     _chart(key=f"candles{heading}", data=data, on_resync_change=_rerun)
-
-
-def candle_update(view: ChartView, shown: Shown, read_ms: int, from_ms: int, flow: Flow) -> None:
-    """Send the chart the bars from `from_ms` on that changed since `read_ms` less UPDATE_COVERS_MS.
-
-    Call this every second, in a fragment.
-    """
-    data = _message(view, shown, read_ms, flow)
-    data["since_ms"] = read_ms - UPDATE_COVERS_MS
-    data["from_slot"] = from_ms // view.frame.length_ms
-    update("candles", data, place=f"_{view.frame.text}")
-
-
-def status(view: ChartView, newest: pl.DataFrame, flow: Flow) -> dict[str, object]:
-    """Return how fresh a chart is, given the newest bars of its instrument (BAR_SCHEMA)."""
-    flow = flow.of(view.instrument)
-    parts = {"feed": feed_state(flow), "job": job_state(flow)}
-    if view.as_of_ms is not None:
-        # What was known at a time stays as it is, so there is nothing to wait for.
-        level = f"as known at {moment(view.as_of_ms)} UTC"
-        return {"stale": False, "sentence": "", "level": level, "tick_ms": None, "changed_ms": None, **parts}
-    fresh, tick_ms, changed_ms = freshness(flow), None, None
-    if newest.height:
-        tick_ms, changed_ms = newest["last_tick_ms"][-1], newest["changed_ms"][-1]
-    level = fresh.level.value
-    return {
-        "stale": fresh.stale,
-        "sentence": fresh.sentence,
-        "level": level,
-        "tick_ms": tick_ms,
-        "changed_ms": changed_ms,
-        **parts,
-    }
-
-
-def _message(view: ChartView, shown: Shown, read_ms: int, flow: Flow) -> Candles:
-    message = candles(shown.bars, view.instrument, view.frame, read_ms, shown.lines, shown.gaps)
-    more = {"status": status(view, shown.newest, flow), "quote": quote(shown.newest, view.frame)}
-    return message | {"edition": view.edition} | more
 
 
 def _rerun() -> None:

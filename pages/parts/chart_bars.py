@@ -1,6 +1,6 @@
-"""What a chart is given to show: its history, and each second what changed since. Both with studies and gaps."""
+"""What a chart begins with: bars, studies and gaps. What changes later it asks for itself (front/bar_changes.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,8 +17,6 @@ from pages.parts.quote import BARS_COMPARED
 
 HISTORY_BARS = 1_000
 _MOST_BARS = 5_000
-# An update repeats what changed lately, so that one that gets lost on its way does no harm.
-UPDATE_COVERS_MS = 15_000
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def history(home: Home, view: ChartView) -> Shown:
     """Read what a chart begins with: the bars of its range, or the newest ones."""
     at_once = min(_MOST_BARS, readings.at_once(home, view.instrument, view.frame))
     read, query = partial(readings.bars, home), replace(view.query, newest=min(HISTORY_BARS, at_once))
-    newest = newest_bars(home, view)
+    newest = newest_of(read, view)
     live = view.as_of_ms is None
     if view.range_ms is not None and newest.height:
         _, to_ms = view.range_ms
@@ -55,24 +53,6 @@ def history(home: Home, view: ChartView) -> Shown:
     return Shown(bars, newest, lines, explained_gaps(home, bars, view.frame), live, whole, at_once)
 
 
-def newest_bars(home: Home, view: ChartView) -> pl.DataFrame:
+def newest_of(read: Callable[[BarQuery], pl.DataFrame], view: ChartView) -> pl.DataFrame:
     """Read the newest bars there are, for the line above the chart."""
-    return readings.bars(home, replace(view.query, fill=False, newest=BARS_COMPARED))
-
-
-def changes(home: Home, view: ChartView, newest: pl.DataFrame, read_ms: int, from_ms: int) -> Shown:
-    """Read the bars from `from_ms` on that changed since `read_ms` less UPDATE_COVERS_MS.
-
-    With studies also those after the first of them, since a study's values lean on the bars before.
-    """
-    changed = readings.changed_since(home, view.instrument, view.frame, read_ms - UPDATE_COVERS_MS, from_ms)
-    if view.as_of_ms is not None or not changed.height:
-        return Shown(changed.clear(), newest)
-    first_ms = changed["start_ms"][0]
-    before = readings.bars(home, BarQuery(view.instrument, view.frame, to_ms=first_ms, newest=1))
-    gaps = explained_gaps(home, pl.concat([before, changed]), view.frame)
-    if not view.studies and not (view.fill and gaps):
-        return Shown(changed, newest, gaps=gaps)
-    since_ms = min([first_ms, *before["end_ms"]]) if view.fill else first_ms
-    bars, lines = studied(partial(readings.bars, home), replace(view.query, from_ms=since_ms), view.studies)
-    return Shown(bars, newest, lines, gaps)
+    return read(replace(view.query, fill=False, newest=BARS_COMPARED))

@@ -1,12 +1,14 @@
-import json
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from bar.clock import now_ms
 from bar.reader import BarReader
+from control.home import Home
 from tests.browser.candles import CANVAS, after_updates, open_chart, pixels, point_at, seen, wait_for
 from tests.browser.conftest import GAP_S, LiveHome, Serve, Watched
+from tests.pages.stores import Stores
 
 AAA_SECONDS = "instrument=AAA%2FUSD&frame=1s"
 
@@ -168,18 +170,32 @@ def test_a_chart_whose_server_is_gone_does_not_look_alive(serve: Serve, live_hom
     expect(page.locator(".barmill-notice")).to_contain_text("No word from Barmill")
 
 
+def test_a_store_that_is_taken_away_brings_the_page_that_says_how_to_start(
+    serve: Serve, home: Home, page: Page
+) -> None:
+    stores, at_ms = Stores(home), now_ms()
+    stores.write([(at_ms, "AAA/USD", 100.0, 2.0)], closed_to_ms=at_ms)
+    stores.close()
+    with serve(home) as own_app:
+        open_chart(page, own_app, AAA_SECONDS)
+        home.bars_db.unlink()
+        expect(page.get_by_text("No bars yet")).to_be_visible()
+        expect(page.locator(CANVAS)).to_have_count(0)
+
+
 def test_what_was_missed_is_asked_for(app: str, page: Page) -> None:
     """An update that does not reach back to what the chart holds makes it ask for the whole history."""
     open_chart(page, app, AAA_SECONDS)
-    update = {"view": "AAA/USD 1s", "since_ms": 9e15, "from_slot": 0}
     words = page.locator(CANVAS).get_attribute("aria-label")  # as of the last whole history
     assert words is not None
     after_updates(page, 2)
     expect(page.locator(CANVAS)).to_have_attribute("aria-label", words)
-    page.evaluate(
-        "update => document.dispatchEvent(new CustomEvent('barmill:candles', {detail: JSON.parse(update)}))",
-        json.dumps(update),
-    )
+
+    def forgetful(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "since_ms": 9e15})
+
+    page.route("**/bar-changes.json?**", forgetful, times=1)
     expect(page.locator(CANVAS)).not_to_have_attribute("aria-label", words)
     after_updates(page, 2)
 

@@ -239,13 +239,14 @@ def test_without_a_store_it_says_how_to_start(home: Home, made: bool) -> None:
 
 def test_whoever_may_not_see_prices_gets_none(ask: Ask, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(roles.GRANTS, Role.TRADER, frozenset({Permission.VIEW_OPERATIONS}))
-    for path in ("/bars.json", "/bars.csv", "/bars.parquet", "/bar-history.json"):
-        answer = ask(path, instrument=AAA, frame="1m", start=NOON_MS)
+    for path in ("/bars.json", "/bar-changes.json", "/bars.csv", "/bars.parquet", "/bar-history.json"):
+        asked = {"instrument": AAA, "frame": "1m", "start": NOON_MS, "since": NOON_MS}
+        answer = ask(path, **asked)
         assert (answer.status_code, answer.text) == (
             403,
             "This is for people who may look at bars and charts; ask an admin.",
         )
-        assert asking(home, Role.OPERATOR)(path, instrument=AAA, frame="1m", start=NOON_MS).status_code == 200
+        assert asking(home, Role.OPERATOR)(path, **asked).status_code == 200
 
 
 @pytest.mark.parametrize("role", Role)

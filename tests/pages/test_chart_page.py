@@ -127,19 +127,6 @@ def test_studies_are_added_changed_and_removed() -> None:
     assert not app.exception
 
 
-def test_an_update_carries_studies_from_the_first_changed_bar_on(written: Written) -> None:
-    app = seconds(studies="sma:3")
-    update = component(app, "barmill_update")["message"]
-    slots = [update["first_slot"] + offset for offset in update["slot"]]
-    assert slots[-1] == written.now_ms // 1_000 - 1
-    whole = chart(app)
-    values = dict(
-        zip([whole["first_slot"] + offset for offset in whole["slot"]], whole["studies"][0]["values"], strict=True)
-    )
-    assert dict(zip(slots, update["studies"][0]["values"], strict=True)) == {slot: values[slot] for slot in slots}
-    assert update["edition"] == whole["edition"]
-
-
 def test_a_chart_as_of_an_earlier_time_says_how_much_was_revised_since(written: Written) -> None:
     app = seconds(as_of=str(written.known_ms))
     message = chart(app)
@@ -154,8 +141,8 @@ def test_a_chart_as_of_an_earlier_time_says_how_much_was_revised_since(written: 
 def test_a_time_before_the_first_bar_says_that_nothing_was_known() -> None:
     app = seconds(as_of="1000")
     assert [one.value for one in app.info] == ["Nothing was known of this instrument then; choose a later time."]
-    update = component(app, "barmill_update")["message"]  # an empty one, or the chart would take Barmill for gone
-    assert (update["slot"], update["status"]["stale"]) == ([], False)
+    message = chart(app)
+    assert (message["slot"], message["status"]["stale"]) == ([], False)
 
 
 def test_a_range_of_the_last_minutes_is_one_click() -> None:

@@ -125,18 +125,10 @@ def test_an_address_of_an_unknown_instrument_says_so(home: Home) -> None:
     assert [one.value for one in app.toast] == ["There are no bars for the instrument ZZZ; this is AAA/USD."]
 
 
-def test_an_update_carries_what_changed_and_how_far_it_reaches_back(home: Home) -> None:
-    fill(home)
-    update = component(opened("chart", instrument="AAA/USD", frame="1m"), "barmill_update")["message"]
-    assert update["view"] == "AAA/USD 1m"
-    assert update["close"][-1] == 19.75
-    assert update["since_ms"] == update["read_ms"] - 15_000
-
-
 def test_a_chart_of_a_job_that_stopped_says_so(home: Home) -> None:
     fill(home, now_ms=time.time_ns() // 1_000_000 - 60_000)
     app = opened("chart")
-    status = component(app, "barmill_update")["message"]["status"]
+    status = component(app, "barmill_candles")["status"]
     assert status["stale"]
     assert "silent for" in status["sentence"]
     assert ":red[●]" in app.sidebar.caption[0].value

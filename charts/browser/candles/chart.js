@@ -1,4 +1,4 @@
-// The chart on the page: takes in messages, and has the picture drawn when something changed.
+// The chart on the page: takes in what it is told, and has the picture drawn when something changed.
 
 const SILENT_AFTER_MS = 2_600, WATCH_EVERY_MS = 250;
 const charts = new WeakMap();
@@ -18,6 +18,7 @@ class Chart {
     this.updates = 0;
     this.gone = new AbortController();
     this.loader = new Loader(() => this.changed());
+    this.follower = new Follower(this.gone.signal, (message) => this.update(message), () => this.askForAll());
     this.listen();
   }
 
@@ -49,22 +50,26 @@ class Chart {
       this.canvas.setAttribute("aria-label", history.words);
     }
     this.changed();
+    this.follower.follow(this.book, history);
   }
 
   update(message) {
-    if (message.view !== this.book?.view) return;
     this.heardMs = performance.now();
-    // After a long sleep, or amid a flood of bars, what changed lately is too little: ask for everything.
+    // After a long sleep, or amid a flood of bars, what changed lately is too little.
     if (!this.book.connects(message)) {
-      if (!this.asked) this.ask();
-      this.asked = true;
+      this.askForAll();
       return;
     }
-    if (message.edition !== this.book.edition) return; // its history is on the way
     this.book.merge(message, this.seen.middle);
     this.tellQuote(message);
     this.updates += 1;
     this.changed();
+  }
+
+  // Have the page run again, with a whole history.
+  askForAll() {
+    if (!this.asked) this.ask();
+    this.asked = true;
   }
 
   // The line above the chart: last price, how it moved, which bar is the newest.
@@ -149,7 +154,6 @@ class Chart {
       point: then((at) => this.point(at)), step: then((bars) => this.step(bars)), reset: then(() => { this.toNewest(); this.seen.reset(); }),
       home: then(() => this.seen.pan(this.book.oldest.slot - this.seen.left)), newest: then(() => this.toNewest()),
     }, signal);
-    on(document, "barmill:candles", (event) => this.update(event.detail));
     on(document, "barmill:cursor", ({detail}) => {
       if (detail.chart === this || !this.book) return;
       this.linkedMs = detail.ms;

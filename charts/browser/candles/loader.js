@@ -74,8 +74,8 @@ class Loader {
   }
 }
 
-async function asked(path, parameters) {
-  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, {headers: {Accept: "application/json"}});
-  if (!answer.ok) throw new Error(`${path} answered ${answer.status}`);
+async function asked(path, parameters, signal) {
+  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, {headers: {Accept: "application/json"}, signal});
+  if (!answer.ok) throw Object.assign(new Error(`${path} answered ${answer.status}`), {status: answer.status});
   return answer.json();
 }
