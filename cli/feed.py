@@ -117,7 +117,7 @@ def _try(args: argparse.Namespace, home: Home) -> int:
         print(json.dumps({"sent": found.request_shown_without_key, "ticks": ticks, "rejects": rejects}, indent=2))
         return 0
     parts = [found.request_shown_without_key, found.raw_text, *found.notes, found.ticks.write_csv()]
-    print("\n\n".join([*parts, f"{found.ticks.height:,} ticks, {found.rejects.height:,} rejects."]))
+    print("\n\n".join([*parts, found.outcome]))
     return 0
 
 

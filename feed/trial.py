@@ -53,6 +53,12 @@ class Trial:
     took_ms: float = 0.0
     request_shown_without_key: str = ""
 
+    @property
+    def outcome(self) -> str:
+        """Say how much of it would be taken."""
+        counts = (("tick", self.ticks.height), ("reject", self.rejects.height))
+        return ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in counts) + "."
+
 
 def trial(settings: RestFeed, key: str = "", guard: Guard | None = None) -> Trial:
     """Ask one question, as the first one of the feed would be; never raise for what the provider or the settings do.

@@ -47,7 +47,7 @@ def _show(found: Trial) -> None:
     if found.problem:
         st.error(plain(found.problem), icon=":material/error:")
     else:
-        st.success(f"{found.ticks.height:,} ticks, {found.rejects.height:,} rejects.", icon=":material/check:")
+        st.success(found.outcome, icon=":material/check:")
     for note in found.notes:
         st.info(plain(note), icon=":material/info:")
     raw, mapped = st.columns(2)

@@ -171,7 +171,7 @@ def test_from_a_key_to_a_chart_of_prices_from_elsewhere(barmill: Barmill, chromi
         dialog.get_by_role("textbox", name="Settings").fill(json.dumps({**settings, "instruments": ["EUR/USD"]}))
         choose(page, "Key", "theirs")
         dialog.get_by_role("button", name="Try it").click()
-        expect(dialog.get_by_text("1 ticks, 0 rejects.")).to_be_visible(timeout=LONG_MS)
+        expect(dialog.get_by_text("1 tick, 0 rejects.")).to_be_visible(timeout=LONG_MS)
         picture(page, tmp_path, "feed-tried")
         dialog.get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_text("The feed fx is added")).to_be_visible(timeout=LONG_MS)

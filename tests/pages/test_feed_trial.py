@@ -56,7 +56,7 @@ def everything(app: AppTest) -> str:
 
 def test_raw_answer_ticks_and_rejects_stand_side_by_side() -> None:
     app = tried(always(Reply(GOOD)), path="/prices")
-    assert [one.value for one in app.success] == ["1 ticks, 1 rejects."]
+    assert [one.value for one in app.success] == ["1 tick, 1 reject."]
     question, raw = (one.value for one in app.code)
     assert question.startswith("GET http://127.0.0.1:")
     assert json.loads(raw) == GOOD
