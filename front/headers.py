@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control.people.settings import SignInSettings
 from front.origins import own_origin
+from front.preload import preload_header
 
 _HSTS = "max-age=31536000"
 _EVERYWHERE = {
@@ -43,6 +44,7 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp, settings: SignInSettings) -> None:
         self._app, self._public_url = app, settings.public_url
         self._streamlit_policy, self._component_policy = _streamlit_policy(), _component_policy()
+        self._preload = preload_header()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, with the headers."""
@@ -58,6 +60,9 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.update(_EVERYWHERE)
                 headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
+                own = framed or "Content-Security-Policy" in headers
+                if not own and headers.get("Content-Type", "").startswith("text/html"):
+                    headers["Link"] = self._preload
                 headers.setdefault(
                     "Content-Security-Policy", self._component_policy if framed else self._streamlit_policy
                 )
