@@ -43,6 +43,8 @@ def build(env: StreamExecutionEnvironment, spec: BarsJobSpec, spec_path: Path) -
     if spec.to_kafka:
         # A transaction lasts from one checkpoint to the next.
         env.enable_checkpointing(spec.commit_ms)
+        # Those that fell due while Kafka was away would else come all at once.
+        env.get_checkpoint_config().set_min_pause_between_checkpoints(spec.commit_ms // 2)
         # Else each message taken out of a publication drags a copy of all the others along.
         env.get_config().enable_object_reuse()
         to_kafka(tables, publications, spec, spec_path)

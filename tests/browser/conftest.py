@@ -57,7 +57,7 @@ def live_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHome]:
 
     def feed() -> None:
         step = 0
-        while not stop.wait(0.1):
+        while not stop.wait(0.2):
             if not live.pause.is_set():
                 now_ms, step = time.time_ns() // 1_000_000, step + 1
                 stores.write([(now_ms - 50, "AAA/USD", price(-step), 0.5)], closed_to_ms=now_ms)

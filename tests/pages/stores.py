@@ -47,11 +47,11 @@ class Stores:
             self._source, ticks, none_refused, read=ticks.height, cursor="", complete_to_ms=closed_to_ms
         )
         numbered = ticks.with_columns(sequence=pl.int_range(first, end, dtype=pl.Int64))
-        self._ticks = pl.concat([self._ticks, numbered])
+        self._ticks = pl.concat([self._ticks, numbered], rechunk=True)
         changed = (
             [self._changed(frame, min(ticks["time_ns"]), closed_to_ms) for frame in FRAMES] if ticks.height else []
         )
-        newest_ms = max(self._ticks["time_ns"] // NS_PER_MS, default=None)
+        newest_ns = self._ticks.select(pl.max("time_ns")).item()
         done = Progress(
             job="bars",
             shard=0,
@@ -63,7 +63,7 @@ class Stores:
             late=0,
             forming=0,
             held=0,
-            newest_tick_ms=newest_ms,
+            newest_tick_ms=None if newest_ns is None else newest_ns // NS_PER_MS,
             final=False,
             updated_ms=closed_to_ms,
         )
