@@ -35,7 +35,7 @@ from control.machine.ports import LOOPBACK
 from control.waiting import wait_until
 from feed.ticklog import TickLog
 
-_MARKET_OPTIONS = ("--rate", "17", "--past-minutes", "0")
+_MARKET_OPTIONS = ("--rate", "21", "--past-minutes", "0")
 _INSTRUMENT, _FRAME, _FRAME_MS = "OAKR/USD", "1s", 1_000
 _CANVAS = ".barmill-candles canvas"
 _CANDLES = 1_000
