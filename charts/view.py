@@ -62,7 +62,7 @@ class ChartView:
 
     @property
     def edition(self) -> str:
-        """Return what tells apart the bars and lines of one instrument and frame; messages of another do not mix."""
+        """Return what tells apart the bars and lines of one instrument and frame; those of two editions do not mix."""
         return f"{studies_text(self.studies)} {self.fill} {self.as_of_ms} {self.range_ms}"
 
     @property

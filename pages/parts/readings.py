@@ -82,12 +82,6 @@ def newest(home: Home, names: Sequence[str], frame: Frame, count: int) -> list[p
     return _from_bars(home, lambda reader: [of(reader, name) for name in names]) or []
 
 
-def changed_since(home: Home, instrument: str, frame: Frame, changed_ms: int, from_ms: int) -> pl.DataFrame:
-    """Return the bars from `from_ms` on that changed at or after `changed_ms`, oldest first."""
-    changed = _from_bars(home, lambda reader: reader.changed_since(instrument, frame, changed_ms, from_ms))
-    return pl.DataFrame(schema=BAR_SCHEMA) if changed is None else changed
-
-
 def refused(home: Home) -> dict[str, int]:
     """Return how many ticks were ever refused, by reason: at the door, and by the job as too late."""
     reasons = _from_log(home, TickLog.rejects_by_reason) or {}

@@ -12,6 +12,6 @@ _update = st.components.v2.component(
 )
 
 
-def update(topic: str, message: Mapping[str, object], place: str = "") -> None:
-    """Hand a message to whatever in this browser page listens to the topic; call it once a topic, place and run."""
-    _update(key=f"update_{topic}{place}", data={"topic": topic, "message": dict(message)})
+def update(topic: str, message: Mapping[str, object]) -> None:
+    """Hand a message to whatever in this browser page listens to the topic; call it once a topic and run."""
+    _update(key=f"update_{topic}", data={"topic": topic, "message": dict(message)})
