@@ -128,10 +128,17 @@ def questions() -> Mapping[str, Ask]:
     def compared(reader: BarReader, _: str, at_ms: int) -> object:
         return [reader.read(BarQuery(name, Frame(60_000), to_ms=at_ms, newest=1_000)) for name in instruments(0)]
 
-    def watchlist(reader: BarReader, *_: object) -> object:
-        names = reader.instruments()
-        frames = sorted(map(parse_frame, reader.frames(names[0])))
-        return standing(reader.db, names, frames, _END_MS, (_END_MS - 10_000, _END_MS), SPANS_MS)
+    def watchlist(count: int | None) -> Ask:
+        def ask(reader: BarReader, *_: object) -> object:
+            names = reader.instruments()[:count]
+            frames = sorted(map(parse_frame, reader.frames(names[0])))
+            return standing(reader.db, names, frames, _END_MS, (_END_MS - 10_000, _END_MS), SPANS_MS)
+
+        return ask
+
+    def lines(count: int | None) -> Ask:
+        minutes, from_ms = Frame(60_000), _END_MS - 3_600_000
+        return lambda reader, *_: closes(reader.db, reader.instruments()[:count], minutes, from_ms, 120)
 
     return {
         **{f"chart {frame}": newest(frame) for frame in _SHOWN},
@@ -143,10 +150,10 @@ def questions() -> Mapping[str, Ask]:
         "versions of a bar": lambda reader, name, at_ms: reader.history(name, "1m", at_ms // 60_000 * 60_000),
         "pickers": lambda reader, name, _: (reader.instruments(), reader.offered(name)),
         "freshness": lambda reader, *_: reader.progress(),
-        "watchlist": watchlist,
-        "lines of the watchlist": lambda reader, *_: closes(
-            reader.db, reader.instruments(), Frame(60_000), _END_MS - 3_600_000, 120
-        ),
+        "watchlist of ten": watchlist(10),
+        "watchlist of all": watchlist(None),
+        "lines of ten": lines(10),
+        "lines of all": lines(None),
     }
 
 

@@ -12,6 +12,7 @@ from front.gate import Gate
 from front.headers import SecurityHeaders, plain_headers
 from front.html_pages import page
 from front.routes import open_routes, signed_in_routes
+from front.static_files import StaticFiles
 
 
 def application(home: Home, settings: SignInSettings) -> st.App:
@@ -25,6 +26,7 @@ def application(home: Home, settings: SignInSettings) -> st.App:
         middleware=[
             Middleware(SecurityHeaders, settings=settings),
             Middleware(Gate, home=home, settings=settings, open_paths=frozenset(route.path for route in openly)),
+            Middleware(StaticFiles),
         ],
         exception_handlers={Exception: failed},
     )

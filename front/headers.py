@@ -3,15 +3,13 @@
 import base64
 import hashlib
 import re
-from pathlib import Path
 
-import streamlit
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control.people.settings import SignInSettings
 from front.origins import own_origin
-from front.preload import preload_header
+from front.start_page import start_html
 
 _HSTS = "max-age=31536000"
 _EVERYWHERE = {
@@ -44,7 +42,6 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp, settings: SignInSettings) -> None:
         self._app, self._public_url = app, settings.public_url
         self._streamlit_policy, self._component_policy = _streamlit_policy(), _component_policy()
-        self._preload = preload_header()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, with the headers."""
@@ -60,9 +57,6 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.update(_EVERYWHERE)
                 headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
-                own = framed or "Content-Security-Policy" in headers
-                if not own and headers.get("Content-Type", "").startswith("text/html"):
-                    headers["Link"] = self._preload
                 headers.setdefault(
                     "Content-Security-Policy", self._component_policy if framed else self._streamlit_policy
                 )
@@ -82,9 +76,8 @@ def _secured(name: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 
 def _streamlit_policy() -> str:
-    """Return what Streamlit's page may do: its own files, and the few scripts that stand in its index.html."""
-    index = (Path(streamlit.__file__).parent / "static" / "index.html").read_text("utf-8")
-    inline = [sha256_source(script) for script in re.findall(r"<script>(.*?)</script>", index, re.DOTALL)]
+    """Return what Streamlit's page may do: its own files, and the few scripts that stand in it."""
+    inline = [sha256_source(script) for script in re.findall(r"<script>(.*?)</script>", start_html(), re.DOTALL)]
     return policy(
         default_src="'self'",
         # Streamlit loads the script of a component of ours from a blob of its own making.

@@ -10,6 +10,7 @@ from front.health import Health
 from front.oidc import CALLBACK, OidcRoutes
 from front.session import SessionRoutes
 from front.sign_in import SignInRoutes
+from front.start_page import start_routes
 
 
 def open_routes(home: Home, settings: SignInSettings) -> list[Route]:
@@ -36,4 +37,5 @@ def signed_in_routes(home: Home) -> list[Route]:
         Route("/session", session.seen, methods=["POST"]),
         Route("/sign-out", session.sign_out, methods=["POST"]),
         *BarRoutes(home).routes(),
+        *start_routes(),
     ]

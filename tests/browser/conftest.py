@@ -117,8 +117,7 @@ def watching(chromium: Browser) -> Iterator[Watched]:
     watched = Watched(context.new_page())
 
     def heard(message: ConsoleMessage) -> None:
-        # On an address below the root, Streamlit itself first asks for its health at the wrong place.
-        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+        if message.type == "error":
             watched.complaints.append(message.text)
 
     watched.page.on("console", heard)
