@@ -21,8 +21,9 @@ from flink_jobs.spec import BarsJobSpec
 from flink_jobs.sqlite_source import SqliteSource
 
 BYTES = Types.PICKLED_BYTE_ARRAY()
-# So many ticks of a shard are folded at once, while there are more behind them.
+# So many ticks of a shard are folded at once, while there are more behind them: in small numbers each costs more.
 _ENOUGH_ROWS = 100_000
+_GATHER_BEHIND_MS = 500
 
 
 class EveryShard(FlatMapFunction):  # type: ignore[misc]
@@ -141,27 +142,30 @@ class GatherAndFold(Fold):
         """Register the state."""
         super().open(runtime_context)
         self._gathered: dict[int, list[TickMessage]] = {}
-        self._awaited: set[int] = set()
+        self._awaited: dict[int, int] = {}
         self._gathered_state = runtime_context.get_list_state(ListStateDescriptor("gathered", BYTES))
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[bytes]:
         """Gather a message."""
         content, number = value
-        gathered = self._gathered_of(number)
-        gathered.append(decode(content))
+        message, gathered = decode(content), self._gathered_of(number)
+        gathered.append(message)
         self._gathered_state.add(content)
-        if sum(message.ticks.height for message in gathered) >= _ENOUGH_ROWS:
+        if sum(one.ticks.height for one in gathered) >= _ENOUGH_ROWS:
             yield from self._fold(number)
-        elif number not in self._awaited:
-            self._awaited.add(number)
-            timers = ctx.timer_service()
-            timers.register_processing_time_timer(timers.current_processing_time() + self._spec.fold_every_ms)
+            return
+        timers = ctx.timer_service()
+        wait_ms = self._spec.fold_every_ms if message.caught_up else _GATHER_BEHIND_MS
+        due_ms = timers.current_processing_time() + wait_ms
+        if due_ms < self._awaited.get(number, due_ms + 1):
+            self._awaited[number] = due_ms
+            timers.register_processing_time_timer(due_ms)
 
-    def on_timer(self, _timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[bytes]:
-        """Fold what was gathered, which may have been before a restart."""
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[bytes]:
+        """Fold what was gathered, perhaps before a restart, unless an earlier timer or many ticks have done so."""
         number = ctx.get_current_key()
-        self._awaited.discard(number)
-        yield from self._fold(number)
+        if number not in self._gathered or self._awaited.get(number) == timestamp:
+            yield from self._fold(number)
 
     def _gathered_of(self, number: int) -> list[TickMessage]:
         if number not in self._gathered:
@@ -171,6 +175,7 @@ class GatherAndFold(Fold):
     def _fold(self, number: int) -> Iterator[bytes]:
         gathered, self._gathered[number] = self._gathered_of(number), []
         self._gathered_state.clear()
+        self._awaited.pop(number, None)
         for delivery in deliveries(gathered):
             yield from self._take(number, delivery)
 
