@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bar.kafka.materialise import Materialiser
+from bar.store import BarStore
 from benchmarks.kafka_home import ProgressSeen, Seen, bars_job, kafka_home
-from benchmarks.private_home import PrivateHomeError, printed
+from benchmarks.private_home import PrivateHomeError, printed, wait_or_fail
 from benchmarks.usage import children, command_line, cpu_seconds
 from control.home import Home
 from control.kafka.settings import KafkaSettings
@@ -26,6 +28,7 @@ from feed.ticklog import TickLog
 
 _MILLION = 1e6
 _SHIP_TIMEOUT_S = 900.0
+_MATERIALISE_TIMEOUT_S = 60.0
 
 
 def measure(ticks: Path, home: Home, parallelism: int, cores: int, *, final_only: bool) -> dict[str, Any]:
@@ -33,6 +36,9 @@ def measure(ticks: Path, home: Home, parallelism: int, cores: int, *, final_only
     with kafka_home(home) as settings:
         end, intake_s = _log(ticks, home)
         shipped_s = _ship(home, settings, end)
+        topic_bytes = sum(
+            file.stat().st_size for file in home.root.glob(f"kafka/data/{settings.topic('ticks')}-[0-9]*/*.log")
+        )
         started = time.monotonic()
         job = bars_job(home, cores, parallelism=parallelism, final_only=final_only)
         with job, ProgressSeen.of(settings) as progress:
@@ -41,6 +47,8 @@ def measure(ticks: Path, home: Home, parallelism: int, cores: int, *, final_only
             progress.wait(lambda seen: seen[-1].next_sequence >= end, "not all ticks are in committed bars")
             used_s = {name: spent - used_s.get(name, 0.0) for name, spent in _cpu_s().items()}
         return {
+            "topic_bytes_per_tick": round(topic_bytes / (end - 1), 1),
+            "materialised_messages_per_s": _materialised_per_s(home, settings),
             "parallelism": parallelism,
             "cores": cores,
             "ticks": end - 1,
@@ -88,6 +96,21 @@ def _ship(home: Home, settings: KafkaSettings, end: int) -> float:
         stop.set()
         thread.join()
     return time.monotonic() - started
+
+
+def _materialised_per_s(home: Home, settings: KafkaSettings) -> int | None:
+    """Return how many messages a second of the job's topics a store takes in, or None if all came at once."""
+    store = BarStore.open(home.bars_db)
+    materialiser = Materialiser(store, settings)
+    try:
+        wait_or_fail(lambda: materialiser.step() > 0, "no bar comes from the topic", _MATERIALISE_TIMEOUT_S)
+        started, messages = time.monotonic(), 0
+        while more := materialiser.step():
+            messages, ended = messages + more, time.monotonic()
+        return round(messages / (ended - started)) if messages else None
+    finally:
+        materialiser.close()
+        store.close()
 
 
 def _cpu_s() -> dict[str, float]:

@@ -45,6 +45,7 @@ def test_figures_come_from_a_real_broker_and_a_real_flink(tmp_path: Path, how: s
     assert found["ticks"] == 20_000
     assert found["intake_ticks_per_s"] > 0
     assert found["shipped_ticks_per_s"] > 0
+    assert 1 < found["topic_bytes_per_tick"] < 1_000
 
 
 def test_the_report_has_every_rate_and_every_delay() -> None:
