@@ -6,7 +6,7 @@ import pytest
 
 from control.machine.ports import free_ports
 from tests.browser.conftest import chromium as chromium
-from tests.cluster.docker.project import Project, docker, missing
+from tests.cluster.docker.project import Project, missing
 
 
 @pytest.fixture(scope="module", params=["", "kafka"], ids=["sqlite", "kafka"])
@@ -14,12 +14,5 @@ def project(request: pytest.FixtureRequest) -> Iterator[Project]:
     """Everything of one profile, up and well."""
     if why_not := missing():
         pytest.skip(why_not)
-    if docker("image", "inspect", "barmill:local").returncode != 0:
-        pytest.skip("there is no image barmill:local; make it with: docker build --tag barmill:local .")
-    one = Project(f"barmill-test-{request.param or 'sqlite'}", free_ports(1)[0], request.param)
-    try:
-        one.up()
-        one.await_healthy()
+    with Project(f"barmill-test-{request.param or 'sqlite'}", free_ports(1)[0], request.param).running() as one:
         yield one
-    finally:
-        one.down()

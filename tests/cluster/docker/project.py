@@ -4,15 +4,17 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from control.home import REPO_ROOT
 from control.machine.ports import LOOPBACK
 from control.waiting import wait_until
 
 UP_TIMEOUT_S = 420
+BARMILL = "barmill:local"
 _ALWAYS = ("jobmanager", "taskmanager", "market", "ingest", "controller", "app")
 _WITH_KAFKA = ("kafka", "shipper", "materialiser")
 
@@ -21,12 +23,15 @@ def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
 
 
-def missing() -> str:
+def missing(*images: str) -> str:
     """Say what is not here that these tests need, or ''."""
     if shutil.which("docker") is None:
         return "there is no Docker here"
     if docker("info").returncode != 0:
         return "no Docker engine can be reached; tests/cluster/docker/engine.sh starts one"
+    for image in (BARMILL, *images):
+        if docker("image", "inspect", image).returncode != 0:
+            return f"there is no image {image}; tests/cluster/docker/engine.sh makes it"
     return "" if compose_command() else "there is no Docker Compose here"
 
 
@@ -66,6 +71,16 @@ class Project:
             text=True,
             check=False,
         )
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Have everything up and well, until the block ends."""
+        try:
+            self.up()
+            self.await_healthy()
+            yield self
+        finally:
+            self.down()
 
     def up(self, *arguments: str) -> None:
         done = self.compose("up", "--detach", *arguments)

@@ -4,46 +4,32 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, expect
 
+from control.home import REPO_ROOT
 from control.machine.ports import LOOPBACK, free_ports
 from control.waiting import wait_until
 from tests.browser.candles import after_updates, open_chart
-from tests.cluster.docker.project import UP_TIMEOUT_S, Project, docker, missing
+from tests.cluster.docker.project import UP_TIMEOUT_S, Project, missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 USER_IN_THE_IMAGE = 10_001
-NEEDED = {"tls": "caddy:2.10-alpine", "openbao": "openbao/openbao:2.4.1"}
 
 
-@contextmanager
-def running(name: str, files: list[str], environment: dict[str, str], folder: Path) -> Iterator[Project]:
-    """Start everything with these examples, which find their secrets in `folder`."""
-    if why_not := missing():
+def with_examples(names: list[str], environment: dict[str, str], folder: Path) -> Project:
+    """Return a project with these examples, which find their secrets in `folder`."""
+    files = [f"deploy/compose/{name}.yml" for name in names]
+    added = [one for file in files for one in yaml.safe_load((REPO_ROOT / file).read_text())["services"].values()]
+    if why_not := missing(*(one["image"] for one in added if "image" in one)):
         pytest.skip(why_not)
-    for image in ("barmill:local", *(NEEDED[one] for one in files if one in NEEDED)):
-        if docker("image", "inspect", image).returncode != 0:
-            pytest.skip(f"there is no image {image}; tests/cluster/docker/engine.sh makes it")
     if os.geteuid() != 0:
         pytest.skip("only root can give the secrets to the user that the containers run as")
-    one = Project(
-        f"barmill-test-{name}",
-        free_ports(1)[0],
-        "",
-        ("docker-compose.yml", *(f"deploy/compose/{file}.yml" for file in files)),
-        {"BARMILL_SECRETS": str(folder), **environment},
-    )
-    try:
-        one.up()
-        one.await_healthy()
-        yield one
-    finally:
-        one.down()
+    settings = {"BARMILL_SECRETS": str(folder), **environment}
+    return Project(f"barmill-test-{names[-1]}", free_ports(1)[0], "", ("docker-compose.yml", *files), settings)
 
 
 def keep(folder: Path, name: str, secret: str) -> str:
@@ -62,7 +48,7 @@ def test_the_first_admin_signs_in_over_tls_with_the_password_of_the_secret(tmp_p
     http, https = free_ports(2)
     environment = {"BARMILL_SITE": "localhost", "BARMILL_HTTP_PORT": str(http), "BARMILL_HTTPS_PORT": str(https)}
     address = f"https://localhost:{https}"
-    with running("tls", ["secrets", "tls"], environment, tmp_path) as project:
+    with with_examples(["secrets", "tls"], environment, tmp_path).running() as project:
         sign_in = json.dumps({"public_url": address, "proxy": "10.213.7.0/29"})
         project.compose("exec", "-T", "app", "sh", "-c", "cat > /var/lib/barmill/sign-in.json", given=sign_in)
         project.compose("restart", "app", "proxy")
@@ -87,7 +73,7 @@ def test_the_first_admin_signs_in_over_tls_with_the_password_of_the_secret(tmp_p
 
 def test_the_keys_are_opened_by_openbao(tmp_path: Path) -> None:
     keep(tmp_path, "vault-token", secrets.token_urlsafe(18))
-    with running("openbao", ["openbao"], {}, tmp_path) as project:
+    with with_examples(["openbao"], {}, tmp_path).running() as project:
         # The market's key is encrypted from the start, so prices flow only where the feed gets it decrypted.
         bars = ("bars", "--instrument", "OAKR/USD", "--frame", "1s", "--format", "csv")
         assert wait_until(
