@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
-from sqlite_utils import Database
 
 from bar.frames import Frame
 from bar.gaps import filled
 from bar.model import BAR_SCHEMA, BarState
 from bar.rollup import finish, grouping, longest_divisor
+from bar.sqlite import Database
 
 _COLUMNS = ", ".join(BAR_SCHEMA)
 _KEY = "instrument = :instrument AND frame = :frame"

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Self
 
 import polars as pl
-from sqlite_utils import Database
 
 from bar import query
 from bar.frames import USUAL_FRAMES, Frame, parse_frame
 from bar.model import BAR_SCHEMA
 from bar.query import BarQuery, FrameNotStoredError
+from bar.sqlite import Database
 from bar.sqlite_file import open_for_reading
 from bar.store import Progress, Removed
 from feed.tick import REJECT_SCHEMA

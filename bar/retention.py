@@ -5,11 +5,11 @@ is up to when bars of the frame go: publishing leaves out what is older, so noth
 """
 
 import polars as pl
-from sqlite_utils import Database
 
 from bar.frames import Frame
 from bar.model import BAR_SCHEMA, BarState
 from bar.query import BarQuery, read
+from bar.sqlite import Database
 from bar.store import upsert_sql
 
 _MARK = "INSERT INTO removed VALUES (?, ?, 0, 0) ON CONFLICT (frame) DO UPDATE SET to_ms = max(to_ms, excluded.to_ms)"

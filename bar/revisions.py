@@ -1,9 +1,9 @@
 """Looking through what changed after it had closed: how much, how long after, and one bar's whole history."""
 
 import polars as pl
-from sqlite_utils import Database
 
 from bar.model import BAR_SCHEMA
+from bar.sqlite import Database
 
 REVISED_SCHEMA: dict[str, pl.DataType] = {**BAR_SCHEMA, "superseded_ms": pl.Int64()}
 BY_INSTRUMENT_SCHEMA: dict[str, pl.DataType] = {

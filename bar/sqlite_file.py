@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlite_utils import Database
+from bar.sqlite import Database
 
 BUSY_TIMEOUT_S = 30.0
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 
 import polars as pl
-from sqlite_utils import Database
 
 from bar.frames import Frame
 from bar.model import BAR_SCHEMA
+from bar.sqlite import Database
 
 # Then one column for each span asked for: the price that held so long ago, empty where no bar reaches back so far.
 STANDING_SCHEMA = {

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Self
 
 import polars as pl
-from sqlite_utils import Database, Migrations
 
 from bar import revisions
 from bar.model import BAR_KEY, BAR_SCHEMA, BAR_VALUES
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import open_for_writing
 from feed import rejects
 from feed.tick import REJECT_SCHEMA

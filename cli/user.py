@@ -5,9 +5,8 @@ import json
 import sys
 from collections.abc import Callable
 
-from sqlite_utils import Database
-
 from bar.clock import now_ms
+from bar.sqlite import Database
 from cli.errors import UserError
 from control.clock import utc_text
 from control.errors import ControlError

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
+from bar.sqlite import Database
 from control.audit import Stage, record
 from control.database import immediate
 from control.errors import AuditError, ControlError

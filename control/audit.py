@@ -17,8 +17,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Literal
 
-from sqlite_utils import Database, Migrations
-
+from bar.sqlite import Database, Migrations
 from control.people.roles import Actor
 
 FIRST_HASH = "0" * 64

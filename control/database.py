@@ -1,7 +1,6 @@
 """The control database: one SQLite file, private to this user, in which every room keeps its own tables."""
 
-from sqlite_utils import Database, Migrations
-
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import immediate, open_for_reading, open_for_writing
 from control.home import Home
 

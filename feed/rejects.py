@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import polars as pl
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from feed.tick import REJECT_SCHEMA
 
 SAMPLE_SCHEMA: dict[str, pl.DataType] = {"source": pl.String(), "rejected_ms": pl.Int64(), **REJECT_SCHEMA}

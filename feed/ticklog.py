@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Self
 
 import polars as pl
-from sqlite_utils import Database, Migrations
 
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import immediate, open_for_reading, open_for_writing
 from feed.block import decode_block, encode_block
 from feed.rejects import add_indexes

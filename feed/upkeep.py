@@ -1,9 +1,9 @@
 """Upkeep of the tick log: small old blocks are joined, and what is older than the retention is dropped."""
 
 import polars as pl
-from sqlite_utils import Database
 
 from bar.clock import now_ms
+from bar.sqlite import Database
 from bar.sqlite_file import immediate
 from feed.block import decode_block, encode_block
 

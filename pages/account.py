@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
-from sqlite_utils import Database
 
 from bar.clock import now_ms
+from bar.sqlite import Database
 from charts.texts import plain
 from control.clock import utc_text
 from control.home import Home

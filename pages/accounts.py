@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import streamlit as st
-from sqlite_utils import Database
 
 from bar.clock import now_ms
+from bar.sqlite import Database
 from charts.texts import plain
 from control.home import Home
 from control.people import administration

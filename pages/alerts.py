@@ -5,8 +5,8 @@ from contextlib import closing
 
 import polars as pl
 import streamlit as st
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from charts.texts import plain
 from control.home import Home
 from control.monitor.alerts import open_alert_db

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
-from sqlite_utils import Database, Migrations
 
 from bar.clock import now_ms
 from bar.kafka.held_progress import HeldProgress
 from bar.kafka.messages import BARS, PROGRESS, REJECTS, MessageError, read_bars, read_progress, read_rejects
+from bar.sqlite import Database, Migrations
 from bar.store import BarStore
 from control.errors import ControlError
 from control.home import Home

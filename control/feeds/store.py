@@ -9,8 +9,7 @@ import sqlite3
 from types import TracebackType
 from typing import Self
 
-from sqlite_utils import Database, Migrations
-
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import StoreMissingError
 from control.audit import audit_migrations
 from control.database import open_control_db, read_control_db

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from sqlite_utils import Database, Migrations
-
 from bar.clock import now_ms
+from bar.sqlite import Database, Migrations
 from control.actions import record_outcome
 from control.audit import audit_migrations
 from control.database import immediate, open_control_db, read_control_db

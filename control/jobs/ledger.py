@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Self
 
-from sqlite_utils import Database
-
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.actions import record_outcome
 from control.audit import audit_migrations
 from control.database import immediate, open_control_db, read_control_db

@@ -8,7 +8,7 @@ operations    what was asked for and takes time: stop, restart, upgrade, ...; at
 savepoints    every savepoint taken and where it is, until it is disposed of
 """
 
-from sqlite_utils import Database, Migrations
+from bar.sqlite import Database, Migrations
 
 job_migrations = Migrations("job_runs")
 

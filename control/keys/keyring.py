@@ -7,9 +7,8 @@ BARMILL_KEK. Once something is stored, another one takes its place only by a rot
 import os
 from collections.abc import Set
 
-from sqlite_utils import Database
-
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.home import Home
 from control.keys.errors import KekError, VaultError
 from control.keys.files import LocalKeks, local_keks, make_kek_file, renew_kek_file, retire_kek_file

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlite_utils import Database, Migrations
-
+from bar.sqlite import Database, Migrations
 from control.keys.envelope import Sealed
 from control.keys.errors import NoSuchSecretError
 from control.keys.info import KeyVersion, SecretInfo

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
+from bar.sqlite import Database
 from control.actions import action, new_trace_id, preparation, record_outcome
 from control.audit import Stage
 from control.errors import ControlError

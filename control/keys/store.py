@@ -17,9 +17,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from sqlite_utils import Database
-
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.actions import Change, action, preparation, record_outcome
 from control.audit import Stage, audit_migrations
 from control.database import open_control_db

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from sqlite_utils import Database, Migrations
-
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import StoreMissingError
 from control.actions import action
 from control.audit import audit_migrations

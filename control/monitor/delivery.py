@@ -14,9 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlite_utils import Database, Migrations
-
 from bar.clock import now_ms
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import StoreMissingError
 from control.actions import action
 from control.database import immediate, read_control_db

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import polars as pl
-from sqlite_utils import Database, Migrations
 
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import open_for_reading, open_for_writing
 from control.flink.metrics import JobFailure
 from control.home import Home

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlite_utils import Database, Migrations
 
+from bar.sqlite import Database, Migrations
 from control.actions import action
 from control.people.roles import Actor, Permission
 

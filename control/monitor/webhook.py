@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import requests
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from control.actions import action
 from control.errors import ControlError
 from control.home import Home

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
+from bar.sqlite import Database
 from control.errors import NotAllowedError
 from control.people.errors import NoSuchAccountError
 from control.people.roles import GRANTS, Actor, Permission, Role

@@ -6,9 +6,8 @@ Accounts are disabled, never removed: the names in the audit trail go on meaning
 import re
 import secrets
 
-from sqlite_utils import Database
-
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.actions import action
 from control.people.accounts import get_account
 from control.people.errors import AccountError, LastAdminError

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlite_utils import Database
-
+from bar.sqlite import Database
 from control.audit import audit_migrations
 from control.database import open_control_db
 from control.home import Home

@@ -6,8 +6,7 @@ Where the environment variable BARMILL_FIRST_ADMIN_FILE names a file, its conten
 import os
 from pathlib import Path
 
-from sqlite_utils import Database
-
+from bar.sqlite import Database
 from control.database import immediate
 from control.home import Home
 from control.people.accounts import all_accounts

@@ -7,9 +7,8 @@ called "ada" there does not get the local account of that name. The role is the 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.actions import action
 from control.database import immediate
 from control.people.accounts import all_accounts

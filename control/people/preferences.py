@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from sqlite_utils import Database
 
 from bar.clock import now_ms
 from bar.frames import parse_frame, parse_frames
+from bar.sqlite import Database
 from control.actions import action
 from control.people.accounts import get_account
 from control.people.errors import PreferenceError

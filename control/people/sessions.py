@@ -8,8 +8,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
+from bar.sqlite import Database
 from control.actions import action
 from control.database import immediate
 from control.home import Home

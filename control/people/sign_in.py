@@ -1,8 +1,7 @@
 """How people are let in and choose passwords: by password, or with a one-time link. Every try is on record."""
 
-from sqlite_utils import Database
-
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.actions import action, new_trace_id
 from control.audit import Stage, record
 from control.database import immediate

@@ -14,8 +14,7 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
+from bar.sqlite import Database
 from control.database import immediate
 from control.people.errors import TooManyFailuresError
 

@@ -11,7 +11,7 @@ sessions.idle_ms: how long a session lives unused, expires_ms: when it ends in a
 preferences.settings: JSON of what was chosen, without what is still the default.
 """
 
-from sqlite_utils import Database, Migrations
+from bar.sqlite import Database, Migrations
 
 account_migrations = Migrations("accounts")
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
-from sqlite_utils import Database, Migrations
-
 from bar.frames import Frame, FrameError, parse_frame
+from bar.sqlite import Database, Migrations
 from bar.sqlite_file import StoreMissingError
 from control.actions import action
 from control.audit import audit_migrations

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import polars as pl
 import streamlit as st
-from sqlite_utils import Database
 
 from bar import revisions
 from bar.lateness import behind_ms, spread
 from bar.model import BAR_SCHEMA
 from bar.reader import BarReader
+from bar.sqlite import Database
 from bar.sqlite_file import StoreMissingError, open_for_reading
 from control.home import Home
 from control.quality.accounting import Account, take_account

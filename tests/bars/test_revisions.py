@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from sqlite_utils import Database
 
 from bar import revisions
 from bar.frames import parse_frame
 from bar.reader import BarQuery, BarReader
+from bar.sqlite import Database
 from bar.sqlite_file import open_for_reading
 from bar.store import BarStore
 from feed import rejects

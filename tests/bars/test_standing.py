@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from sqlite_utils import Database
 
 from bar.frames import parse_frame
 from bar.reader import BarReader
+from bar.sqlite import Database
 from bar.standing import closes, newest_of_all, standing
 from bar.store import BarStore
 from control.home import Home

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from control.actions import action
 from control.audit import audit_migrations
 from control.database import open_control_db

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlite_utils import Database
 
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.database import immediate
 from control.home import Home
 from control.people.administration import add_account, disable_account, new_link, set_role

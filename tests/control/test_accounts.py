@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlite_utils import Database
 
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.actions import action
 from control.audit import Search, search, verify_chain
 from control.database import immediate

@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from control.actions import action, preparation, record_outcome
 from control.audit import FIRST_HASH, Search, Stage, audit_migrations, named, search, verify_chain
 from control.database import open_control_db

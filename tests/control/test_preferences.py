@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from control.audit import Search, search
 from control.database import immediate
 from control.errors import NotAllowedError

@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 from argon2 import PasswordHasher
-from sqlite_utils import Database
 
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.audit import Search, search
 from control.database import immediate
 from control.home import Home

@@ -1,8 +1,8 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from control.home import Home
 from control.people.database import open_people
 from control.people.errors import TooManyFailuresError

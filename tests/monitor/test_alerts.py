@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import ValidationError
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from control.audit import Record, Search, search
 from control.errors import NotAllowedError
 from control.home import Home

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from sqlite_utils import Database
 
+from bar.sqlite import Database
 from control.flink.rest import FlinkRest
 from control.home import REPO_ROOT, Home
 from control.machine.ports import LOOPBACK, free_ports

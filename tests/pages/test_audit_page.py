@@ -9,9 +9,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlite_utils import Database
 from streamlit.testing.v1 import AppTest
 
+from bar.sqlite import Database
 from control.actions import action, record_outcome
 from control.audit import Search, Stage, audit_migrations, search
 from control.database import open_control_db

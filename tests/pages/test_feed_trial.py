@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from sqlite_utils import Database
 from streamlit.testing.v1 import AppTest
 
+from bar.sqlite import Database
 from control.audit import Search, search
 from control.database import read_control_db
 from control.home import Home

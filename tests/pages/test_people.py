@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import streamlit as st
-from sqlite_utils import Database
 from streamlit.testing.v1 import AppTest
 
 from bar.clock import now_ms
+from bar.sqlite import Database
 from control.home import REPO_ROOT, Home
 from control.people import sign_in
 from control.people.accounts import get_account
