@@ -23,7 +23,8 @@ from flink_jobs.sqlite_source import SqliteSource
 BYTES = Types.PICKLED_BYTE_ARRAY()
 # So many ticks of a shard are folded at once, while there are more behind them: in small numbers each costs more.
 _ENOUGH_ROWS = 100_000
-_GATHER_BEHIND_MS = 500
+# It waits for them so many times as long as when it has caught up.
+_BEHIND_WAITS = 4
 
 
 class EveryShard(FlatMapFunction):  # type: ignore[misc]
@@ -155,7 +156,7 @@ class GatherAndFold(Fold):
             yield from self._fold(number)
             return
         timers = ctx.timer_service()
-        wait_ms = self._spec.fold_every_ms if message.caught_up else _GATHER_BEHIND_MS
+        wait_ms = self._spec.fold_every_ms * (1 if message.caught_up else _BEHIND_WAITS)
         due_ms = timers.current_processing_time() + wait_ms
         if due_ms < self._awaited.get(number, due_ms + 1):
             self._awaited[number] = due_ms

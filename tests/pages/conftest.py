@@ -1,5 +1,6 @@
 """Pages run as a signed-in admin, unless a test says who looks."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +23,12 @@ def look_as(home: Home, monkeypatch: pytest.MonkeyPatch) -> LookAs:
         return token
 
     return look
+
+
+@pytest.fixture(autouse=True)
+def _main_module_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back what a page that runs makes of `__main__`, from which processes of later tests would start."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(autouse=True)
