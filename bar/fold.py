@@ -115,18 +115,18 @@ def roll_up(partials: pl.DataFrame, frames: Sequence[Frame]) -> pl.DataFrame:
 
     Each frame is made from the longest one that divides it, so an hour is the merge of its minutes.
     """
-    made: dict[int, pl.DataFrame] = {}
+    made: dict[Frame, pl.DataFrame] = {}
     for frame in sorted(frames):
-        shorter = max((length for length in made if frame.length_ms % length == 0), default=None)
-        made[frame.length_ms] = _lengthen(partials if shorter is None else made[shorter], frame.length_ms)
+        shorter = max((one for one in made if one.divides(frame)), default=None)
+        made[frame] = _lengthen(partials if shorter is None else made[shorter], frame)
     return pl.concat(made.values())
 
 
-def _lengthen(partials: pl.DataFrame, length_ms: int) -> pl.DataFrame:
-    if not partials.height or partials["frame_ms"][0] == length_ms:
+def _lengthen(partials: pl.DataFrame, frame: Frame) -> pl.DataFrame:
+    if not partials.height or partials["frame_ms"][0] == frame.length_ms:
         return partials
-    start_ms = pl.col("start_ms") // length_ms * length_ms
-    return merge(partials.with_columns(frame_ms=pl.lit(length_ms, pl.Int64), start_ms=start_ms))
+    start_ms = frame.start_ms(pl.col("start_ms"))
+    return merge(partials.with_columns(frame_ms=pl.lit(frame.length_ms, pl.Int64), start_ms=start_ms))
 
 
 def finish(partials: pl.DataFrame) -> pl.DataFrame:

@@ -1,37 +1,67 @@
-"""Time frames: the lengths a bar can have, such as `1s`, `1m` or `4h`."""
+"""Time frames: the lengths a bar can have, such as `1s`, `1m`, `4h` or `1w`. Weeks start on Monday."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import gcd
+from typing import TypeVar
 
-_UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
-_PATTERN = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+import polars as pl
+
+_DAY_MS = 86_400_000
+_WEEK_MS = 7 * _DAY_MS
+_UNITS_MS = {"w": _WEEK_MS, "d": _DAY_MS, "h": 3_600_000, "m": 60_000, "s": 1_000}
+_PATTERN = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _HOUR_MS = 3_600_000
+# The epoch was a Thursday; the first Monday after it is four days later.
+_MONDAY_MS = 4 * _DAY_MS
+
+Time = TypeVar("Time", int, pl.Expr, pl.Series)
 
 
 class FrameError(ValueError):
-    """The text is not a time frame; write a whole number and one of s, m, h, d, such as 15m."""
+    """The text is not a time frame; write a whole number and one of s, m, h, d, w, such as 15m."""
 
 
 @dataclass(frozen=True, order=True)
 class Frame:
-    """One time frame; bars of it start at multiples of `length_ms` since the UTC epoch."""
+    """One time frame; its bars start at multiples of `length_ms` since the UTC epoch, whole weeks since a Monday."""
 
     length_ms: int
 
     @property
     def text(self) -> str:
-        """Return the canonical name: the largest unit that divides the length, so 60s reads 1m."""
+        """Return the canonical name: the largest unit that divides the length, so 60s reads 1m and 7d reads 1w."""
         unit, unit_ms = next((unit, ms) for unit, ms in _UNITS_MS.items() if self.length_ms % ms == 0)
         return f"{self.length_ms // unit_ms}{unit}"
 
+    @property
+    def offset_ms(self) -> int:
+        """Return how long after the epoch the first bar starts."""
+        return 0 if self.length_ms % _WEEK_MS else _MONDAY_MS
+
+    def start_ms(self, at_ms: Time) -> Time:
+        """Return the start of the bar that holds a time (ms since the epoch)."""
+        return self.slot(at_ms) * self.length_ms + self.offset_ms
+
+    def slot(self, at_ms: Time) -> Time:
+        """Return the place on the time grid of the bar that holds a time (ms since the epoch); the first bar has 0."""
+        return (at_ms - self.offset_ms) // self.length_ms
+
+    def first_start_ms(self, from_ms: int) -> int:
+        """Return the start of the first bar that starts at or after a time (ms since the epoch)."""
+        return self.start_ms(from_ms + self.length_ms - 1)
+
+    def divides(self, longer: "Frame") -> bool:
+        """Tell whether every bar of the other frame is a whole number of bars of this one."""
+        return longer.length_ms % self.length_ms == 0 and (longer.offset_ms - self.offset_ms) % self.length_ms == 0
+
 
 def parse_frame(text: str) -> Frame:
-    """Read one frame; raise FrameError for anything but a whole number of s, m, h or d."""
+    """Read one frame; raise FrameError for anything but a whole number of s, m, h, d or w."""
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
-        raise FrameError(f"'{text}' is not a time frame: write a whole number and one of s, m, h, d, such as 15m.")
+        raise FrameError(f"'{text}' is not a time frame: write a whole number and one of s, m, h, d, w, such as 15m.")
     return Frame(int(match[1]) * _UNITS_MS[match[2]])
 
 
@@ -41,12 +71,12 @@ def parse_frames(text: str) -> tuple[Frame, ...]:
 
 
 # The lengths people look at, of which a store usually holds only a few.
-USUAL_FRAMES = parse_frames("5s,15s,30s,1m,5m,15m,30m,1h,4h,1d")
+USUAL_FRAMES = parse_frames("5s,15s,30s,1m,5m,15m,30m,1h,4h,1d,1w")
 
 
 def partial_length_ms(frames: Iterable[Frame]) -> int:
     """Return the longest bucket, at most an hour, of which every frame is a whole number."""
-    common_ms = gcd(*(frame.length_ms for frame in frames))
+    common_ms = gcd(*(part_ms for frame in frames for part_ms in (frame.length_ms, frame.offset_ms)))
     return next(common_ms // parts for parts in range(1, common_ms + 1) if _fits(common_ms, parts))
 
 

@@ -26,7 +26,7 @@ def gaps(bars: pl.DataFrame, frame: Frame, to_ms: int | None = None) -> list[Gap
     """
     starts: Sequence[int] = bars.filter(pl.col("state") != BarState.SYNTHETIC.value)["start_ms"].to_list()
     ends = [start + frame.length_ms for start in starts]
-    until = [*starts[1:], *([] if to_ms is None else [to_ms // frame.length_ms * frame.length_ms])]
+    until = [*starts[1:], *([] if to_ms is None else [frame.start_ms(to_ms)])]
     return [Gap(end, start) for end, start in zip(ends, until, strict=False) if start > end]
 
 

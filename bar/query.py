@@ -18,6 +18,7 @@ from bar.sqlite import Database
 _COLUMNS = ", ".join(BAR_SCHEMA)
 _KEY = "instrument = :instrument AND frame = :frame"
 _RANGE = f"{_KEY} AND start_ms >= :from_ms AND start_ms < :to_ms"
+_BUCKET = "(start_ms - :offset_ms) / :length_ms * :length_ms + :offset_ms"
 _KNOWN = "changed_ms <= :as_of_ms"
 _SUPERSEDED_LATER = f"{_KNOWN} AND superseded_ms > :as_of_ms"
 _EVER = (-(2**62), 2**62)
@@ -85,11 +86,11 @@ def changed_since(
     from_ms, to_ms = _bounds(query)
     # A long bar also closes by time alone, when its last short ones have not changed.
     rows = db.conn.execute(
-        f"SELECT DISTINCT start_ms / :length_ms * :length_ms AS bucket_ms FROM bars WHERE {_RANGE}"
-        " AND (changed_ms >= :changed_ms OR start_ms / :length_ms * :length_ms + :length_ms > :changed_ms) ORDER BY 1",
+        f"SELECT DISTINCT {_BUCKET} AS bucket_ms FROM bars WHERE {_RANGE}"
+        f" AND (changed_ms >= :changed_ms OR {_BUCKET} + :length_ms > :changed_ms) ORDER BY 1",
         {
             **_values(query, finer, from_ms, to_ms),
-            "length_ms": query.frame.length_ms,
+            **_grid(query.frame),
             "changed_ms": changed_ms,
         },
     )
@@ -146,7 +147,7 @@ class _Source:
         # The newest so many long bars have at most so many short ones, so none of them is read in part.
         most = -1 if query.newest is None else newest * (length_ms // self.finer.length_ms)
         sql = grouping(_known(as_of), _one("open", "first_ms", as_of), _one("close", "last_ms", as_of))
-        rows = self.db.conn.execute(sql, {**values, "rows": most, "newest": newest, "length_ms": length_ms}).fetchall()
+        rows = self.db.conn.execute(sql, {**values, "rows": most, "newest": newest, **_grid(query.frame)}).fetchall()
         return finish(rows, query.instrument, query.frame, self._reached_ms(query))
 
     def _reached_ms(self, query: BarQuery) -> int | None:
@@ -184,11 +185,14 @@ def _filled(source: _Source, query: BarQuery) -> pl.DataFrame:
 def _bounds(query: BarQuery) -> tuple[int, int]:
     """Return the range in which the bars start, moved up to whole places of the frame."""
     earliest, latest = _EVER
-    length_ms = query.frame.length_ms
     return (
-        earliest if query.from_ms is None else -(-query.from_ms // length_ms) * length_ms,
-        latest if query.to_ms is None else -(-query.to_ms // length_ms) * length_ms,
+        earliest if query.from_ms is None else query.frame.first_start_ms(query.from_ms),
+        latest if query.to_ms is None else query.frame.first_start_ms(query.to_ms),
     )
+
+
+def _grid(frame: Frame) -> dict[str, int]:
+    return {"length_ms": frame.length_ms, "offset_ms": frame.offset_ms}
 
 
 def _values(query: BarQuery, finer: Frame, from_ms: int, to_ms: int) -> dict[str, object]:

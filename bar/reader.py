@@ -81,13 +81,17 @@ class BarReader:
         return [name for (name,) in self._db.conn.execute(query)]
 
     def frames(self, instrument: str) -> list[str]:
-        """Return the frames this instrument has bars of, in no particular order."""
+        """Return the frames this instrument has bars of, in no particular order.
+
+        Bars stored as 7d by version 0.1 started on a Thursday; they are left out, and weeks are rolled up from days.
+        """
         query = (
             "WITH RECURSIVE names(name) AS (SELECT min(frame) FROM bars WHERE instrument = :i UNION ALL"
             " SELECT (SELECT min(frame) FROM bars WHERE instrument = :i AND frame > name) FROM names"
             " WHERE name IS NOT NULL) SELECT name FROM names WHERE name IS NOT NULL"
         )
-        return [name for (name,) in self._db.conn.execute(query, {"i": instrument})]
+        names = [name for (name,) in self._db.conn.execute(query, {"i": instrument})]
+        return [name for name in names if parse_frame(name).text == name]
 
     def offered(self, instrument: str) -> list[Frame]:
         """Return the frames there are bars of, and the usual longer ones that can be made of them, shortest first."""
@@ -95,10 +99,7 @@ class BarReader:
         usual = (
             frame
             for frame in USUAL_FRAMES
-            if any(
-                frame.length_ms % one.length_ms == 0 and frame.length_ms // one.length_ms <= _MOST_IN_ONE
-                for one in stored
-            )
+            if any(one.divides(frame) and frame.length_ms // one.length_ms <= _MOST_IN_ONE for one in stored)
         )
         return sorted({*stored, *usual})
 

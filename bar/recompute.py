@@ -27,7 +27,7 @@ def bars(ticks: pl.DataFrame, frame: Frame) -> pl.DataFrame:
     length_ns = frame.length_ms * _NS_PER_MS
     return (
         ticks.sort("time_ns", pl.col("id").fill_null(-1), "sequence")
-        .with_columns(start_ns=pl.col("time_ns") - pl.col("time_ns") % length_ns)
+        .with_columns(start_ns=_start_ns(frame))
         .group_by("instrument", "start_ns", maintain_order=True)
         .agg(
             open=pl.first("price_open"),
@@ -63,9 +63,8 @@ def bars(ticks: pl.DataFrame, frame: Frame) -> pl.DataFrame:
 
 def bars_of_first(ticks: pl.DataFrame, published: pl.DataFrame, frame: Frame) -> pl.DataFrame:
     """Make published bars (BAR_VALUES) of one frame again, each of as many of its first ticks as it holds."""
-    length_ns = frame.length_ms * _NS_PER_MS
-    place, start_ns = ["instrument", "start_ms"], pl.col("time_ns") - pl.col("time_ns") % length_ns
-    of_these = ticks.with_columns(start_ms=start_ns // _NS_PER_MS).join(
+    place = ["instrument", "start_ms"]
+    of_these = ticks.with_columns(start_ms=_start_ns(frame) // _NS_PER_MS).join(
         published.select(*place, most="ticks"), on=place, how="inner"
     )
     first = of_these.filter(pl.col("sequence").rank("ordinal").over(place) <= pl.col("most"))
@@ -87,6 +86,11 @@ def differences(recomputed: pl.DataFrame, published: pl.DataFrame) -> Iterator[t
         else:
             wrong = [n for n in values if row[n] != row[f"{n}_published"]]
             yield at, "; ".join(f"{n} is {row[f'{n}_published']}, should be {row[n]}" for n in wrong)
+
+
+def _start_ns(frame: Frame) -> pl.Expr:
+    since_first = pl.col("time_ns") - frame.offset_ms * _NS_PER_MS
+    return pl.col("time_ns") - since_first % (frame.length_ms * _NS_PER_MS)
 
 
 def _exact_sum(value: pl.Expr) -> pl.Expr:

@@ -22,7 +22,7 @@ def remove_some(db: Database, instrument: str, frame: Frame, into: Frame, before
     At most about `most`, but whole bars of `into`, a longer frame that `frame` divides; those are written where they
     are missing or hold fewer ticks. What still forms stays, and so does all that is newer.
     """
-    before_ms = before_ms // into.length_ms * into.length_ms
+    before_ms = into.start_ms(before_ms)
     if not _has_older(db, instrument, frame, before_ms):
         return 0
     with db.atomic():
@@ -50,7 +50,7 @@ def _next_range(db: Database, instrument: str, frame: Frame, into: Frame, before
     """Return the range of the oldest bars, in whole bars of `into`."""
     starts = "SELECT start_ms FROM bars WHERE instrument = ? AND frame = ? ORDER BY start_ms LIMIT 1 OFFSET ?"
     first, beyond = (
-        row and row[0] // into.length_ms * into.length_ms
+        row and into.start_ms(row[0])
         for row in (db.conn.execute(starts, (instrument, frame.text, offset)).fetchone() for offset in (0, most))
     )
     return first, before_ms if beyond is None else min(before_ms, max(beyond, first + into.length_ms))

@@ -39,14 +39,17 @@ _GROUPED: dict[str, pl.DataType] = {
 
 
 def grouping(bars: str, open_at: str, close_at: str) -> str:
-    """Return the SQL that groups the rows of the query `bars` into the newest :newest ones of :length_ms, newest first.
+    """Return the SQL that groups the rows of the query `bars` into the newest :newest ones, newest first.
+
+    They start at multiples of :length_ms after :offset_ms.
 
     open_at, close_at: expressions for the open of the bar that starts at first_ms, and the close of that at last_ms.
     """
     return (
         f"SELECT bucket_ms, {open_at}, high, low, {close_at}, volume_whole, volume_fraction, turnover_whole,"
         " turnover_fraction, traded, ticks, first_tick_ms, last_tick_ms, forming, revision, changed_ms FROM ("
-        "SELECT start_ms / :length_ms * :length_ms AS bucket_ms, min(start_ms) AS first_ms, max(start_ms) AS last_ms,"
+        "SELECT (start_ms - :offset_ms) / :length_ms * :length_ms + :offset_ms AS bucket_ms,"
+        " min(start_ms) AS first_ms, max(start_ms) AS last_ms,"
         " max(high) AS high, min(low) AS low,"
         f" {_parts('volume', 'volume')}, {_parts('volume * vwap', 'turnover')}, count(volume) AS traded,"
         " sum(ticks) AS ticks, min(first_tick_ms) AS first_tick_ms, max(last_tick_ms) AS last_tick_ms,"
@@ -85,7 +88,7 @@ def finish(rows: list[tuple[object, ...]], instrument: str, frame: Frame, reache
 
 def longest_divisor(frame: Frame, stored: Sequence[Frame]) -> Frame | None:
     """Return the longest of the stored frames that divides this one: itself where it is stored; None without one."""
-    return max((one for one in stored if frame.length_ms % one.length_ms == 0), default=None)
+    return max((one for one in stored if one.divides(frame)), default=None)
 
 
 def _parts(value: str, name: str) -> str:

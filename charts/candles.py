@@ -2,9 +2,10 @@
 
     view        which chart the bars belong to: the instrument and the frame
     frame_ms    length of a bar
+    offset_ms   start of slot 0: the epoch, or the Monday after it for whole weeks
     read_ms     when the bars were read
     decimals    how many decimals the prices have
-    first_slot  place of the oldest bar on the regular time grid: its start_ms / frame_ms
+    first_slot  place of the oldest bar on the regular time grid: its (start_ms - offset_ms) / frame_ms
     slot        place of each bar after that, so that a missing number is a gap in time
     open, high, low, close, volume, vwap, ticks, revision   one value for each bar
     state       one letter for each bar: f(orming), c(losed), r(evised), s(ynthetic)
@@ -49,11 +50,12 @@ def candles(
 
     lines: of studies, aligned with the bars. gaps: from_ms, to_ms and the reason of stretches without bars.
     """
-    slots = bars["start_ms"] // frame.length_ms
+    slots = frame.slot(bars["start_ms"])
     first_slot = slots[0] if bars.height else 0
     return {
         "view": view_name(instrument, frame),
         "frame_ms": frame.length_ms,
+        "offset_ms": frame.offset_ms,
         "read_ms": read_ms,
         "decimals": price_decimals(bars),
         "first_slot": first_slot,
@@ -61,7 +63,9 @@ def candles(
         **{name: bars[name].to_list() for name in _COLUMNS},
         "state": "".join(_LETTERS[state] for state in bars["state"]),
         "studies": [asdict(line) for line in lines],
-        "gaps": [[from_ms // frame.length_ms, -(-to_ms // frame.length_ms), reason] for from_ms, to_ms, reason in gaps],
+        "gaps": [
+            [frame.slot(from_ms), frame.slot(frame.first_start_ms(to_ms)), reason] for from_ms, to_ms, reason in gaps
+        ],
     }
 
 

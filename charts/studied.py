@@ -34,9 +34,9 @@ def _earlier_today(read: Read, query: BarQuery, at_ms: int) -> pl.DataFrame:
     A day of seconds would be 86,400 bars; these are 141 at most.
     """
     pieces, from_ms = [], at_ms // _DAY_MS * _DAY_MS
-    fitting = [frame for frame in _COARSER if frame > query.frame and frame.length_ms % query.frame.length_ms == 0]
+    fitting = [frame for frame in _COARSER if frame > query.frame and query.frame.divides(frame)]
     for frame in (*fitting, query.frame):
-        to_ms = at_ms // frame.length_ms * frame.length_ms
+        to_ms = frame.start_ms(at_ms)
         pieces.append(read(replace(query, frame=frame, from_ms=from_ms, to_ms=to_ms, newest=None, fill=False)))
         from_ms = to_ms
     return pl.concat(pieces)

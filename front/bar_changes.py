@@ -32,7 +32,7 @@ def changes_message(home: Home, reader: BarReader, asked: Mapping[str, str]) -> 
     from_ms = newest_ms - HISTORY_BARS * view.frame.length_ms
     shown = _changed(home, reader, view, newest, since_ms - _TRANSACTION_TAKES_MS, from_ms)
     message = chart_message(view, shown, read_ms, readings.flow(home))
-    return message | {"since_ms": since_ms, "from_slot": from_ms // view.frame.length_ms}
+    return message | {"since_ms": since_ms, "from_slot": view.frame.slot(from_ms)}
 
 
 def _changed(

@@ -104,7 +104,7 @@ def _bars(home: Home, instruments: tuple[str, ...], range_name: str) -> tuple[in
     for name in instruments:
         stored = readings.frames(home, name)
         frame = next((one for one in stored if length_ms <= _MOST_POINTS * one.length_ms), _longest(stored))
-        from_ms = (to_ms - length_ms) // frame.length_ms * frame.length_ms
+        from_ms = frame.start_ms(to_ms - length_ms)
         bars[name] = readings.bars(home, BarQuery(name, frame, from_ms, newest=_MOST_POINTS + 1))
     return to_ms - length_ms, to_ms, bars
 

@@ -83,7 +83,7 @@ def listing(provider: str, catalogue: Sequence[Instrument], reader: BarReader, n
     if not with_bars:
         return [_silent(one) for one in catalogue]
     shortest = min(map(parse_frame, reader.frames(with_bars[0])))
-    from_ms = (now_ms - _RATE_OVER_MS) // shortest.length_ms * shortest.length_ms
+    from_ms = shortest.start_ms(now_ms - _RATE_OVER_MS)
     activity = reader.activity([one.instrument for one in catalogue], shortest.text, from_ms)
     return [
         Listing(

@@ -123,7 +123,7 @@ def _longer_frames(home: Home, frame: Frame) -> Sequence[Frame]:
         specs = []
     made = [set(spec.frame_list) for spec in specs if frame in spec.frame_list]
     common = set.intersection(*made) if made else set()
-    return sorted(one for one in common if one > frame and one.length_ms % frame.length_ms == 0)
+    return sorted(one for one in common if one > frame and frame.divides(one))
 
 
 def _check(policy: Policy, others: Sequence[Policy]) -> None:

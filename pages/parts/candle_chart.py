@@ -69,7 +69,7 @@ def candle_chart(view: ChartView, shown: Shown, read_ms: int, flow: Flow, headin
         "live": shown.live,
         "whole": shown.whole,
         "at_once": shown.at_once,
-        "head_slot": shown.newest["start_ms"][-1] // view.frame.length_ms if shown.newest.height else None,
+        "head_slot": view.frame.slot(shown.newest["start_ms"][-1]) if shown.newest.height else None,
         "range": view.range_ms,
         "kind": view.kind,
         "scale": view.scale,

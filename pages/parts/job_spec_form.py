@@ -20,7 +20,7 @@ _UPGRADE = (
 _STOPPED = "The job is stopped, so the new version counts from its next start on."
 _HELP = {
     "name": "Small letters, digits and dashes. A job keeps its name for life.",
-    "frames": "The lengths of the bars, each a whole number and one of s, m, h, d.",
+    "frames": "The lengths of the bars, each a whole number and one of s, m, h, d, w.",
     "lateness": "How much older than its instrument's newest tick a tick may be and still get into its bar.",
     "allowance": "How long after its end a bar stays open for ticks out of order.",
     "shards": "Into how many parts the instruments are split: the most slots the job can ever use, fixed for its life.",

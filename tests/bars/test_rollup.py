@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
+from bar import recompute
 from bar.frames import Frame, parse_frame
 from bar.model import BAR_VALUES
 from bar.query import at_once
@@ -208,3 +209,15 @@ def test_the_more_stored_bars_one_is_made_of_the_fewer_are_read_at_once(
 ) -> None:
     stored = [parse_frame(text) for text in stored_frames.split(",") if text]
     assert at_once(parse_frame(frame), stored) == bars
+
+
+def test_weeks_are_rolled_up_from_mondays(tmp_path: Path) -> None:
+    monday_ms, day_ms = 1_764_547_200_000, 86_400_000  # 2025-12-01
+    days = (0, 6, 7, 13)
+    table = ticks(*((monday_ms + day * day_ms - START_MS, NAME, 1.0 + day, 1.0) for day in days))
+    with closing(stored(tmp_path / "bars.sqlite", bars_of(table, "1d"))) as reader:
+        weeks = read(reader, "1w").select(BAR_VALUES.keys())
+        assert weeks.equals(bars_of(table, "1w"))
+        assert weeks.equals(recompute.bars(table.with_columns(sequence=pl.int_range(pl.len())), parse_frame("1w")))
+        assert weeks["start_ms"].to_list() == [monday_ms, monday_ms + 7 * day_ms]
+        assert Frame(7 * day_ms) in reader.offered(NAME)

@@ -48,7 +48,7 @@ def test_the_newest_are_filled_by_choice(bars) -> None:  # type: ignore[no-untyp
     ("arguments", "said"),
     [
         (["--instrument", "XYZ", "--frame", "1s"], "There are no bars of XYZ; the store has A/USD.\n"),
-        (["--frame", "5x"], "--frame: '5x' is not a time frame: write a whole number and one of s, m, h, d"),
+        (["--frame", "5x"], "--frame: '5x' is not a time frame: write a whole number and one of s, m, h, d, w"),
         (["--frame", "1m", "--from", "noon"], "--from noon is not a time; write it like 2026-11-23T09:30:00Z.\n"),
     ],
 )

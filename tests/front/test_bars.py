@@ -193,7 +193,7 @@ def test_too_large_a_file_is_not_made(ask: Ask, monkeypatch: pytest.MonkeyPatch)
         (
             "/bars.json",
             {"frame": "x"},
-            "'x' is not a time frame: write a whole number and one of s, m, h, d, such as 15m.",
+            "'x' is not a time frame: write a whole number and one of s, m, h, d, w, such as 15m.",
         ),
         ("/bars.json", {"count": "0"}, "count=0 is not possible; ask for 1 to 5,000 bars."),
         ("/bars.json", {"count": "5001"}, "count=5001 is not possible; ask for 1 to 5,000 bars."),
@@ -225,7 +225,7 @@ def test_a_frame_that_is_not_offered_is_refused(ask: Ask, filled: Home) -> None:
     answer = ask("/bars.json", instrument=AAA, frame="90s")
     assert (answer.status_code, answer.text) == (
         400,
-        "There are no 90s bars of AAA/USD; choose one of 1m, 5m, 15m, 30m, 1h, 4h, 1d.",
+        "There are no 90s bars of AAA/USD; choose one of 1m, 5m, 15m, 30m, 1h, 4h, 1d, 1w.",
     )
 
 

@@ -14,6 +14,7 @@ def test_three_bars_become_exactly_this() -> None:
     assert candles(THREE_BARS, "AAA/USD", FRAME, read_ms=NOON_MS + 183_000) == {
         "view": "AAA/USD 1m",
         "frame_ms": 60_000,
+        "offset_ms": 0,
         "read_ms": 1_764_072_183_000,
         "decimals": 3,
         "first_slot": 29_401_200,

@@ -265,8 +265,8 @@ def test_a_spec_that_is_wrong_stays_in_the_dialog_with_the_sentence(book: JobBoo
     app.text_area(key="jobs_json").set_value('{"name": "bars", "frames": "1x"}')
     app.button(key="jobs_submit_json").click().run()
     assert [str(one.value) for one in app.error] == [
-        "The spec's frames is wrong\\: '1x' is not a time frame\\: write a whole number and one of s, m, h, d, such as"
-        " 15m."
+        "The spec's frames is wrong\\: '1x' is not a time frame\\: write a whole number and one of s, m, h, d, w, such"
+        " as 15m."
     ]
     assert app.text_area(key="jobs_json").value == '{"name": "bars", "frames": "1x"}'
     app.text_area(key="jobs_json").set_value('{"name": "bars", "frames": "1m", "poll_ms": 20}')

@@ -10,11 +10,16 @@ class BarBook {
     this.view = message.view;
     this.edition = message.edition;
     this.frameMs = message.frame_ms;
+    this.offsetMs = message.offset_ms;
     this.decimals = 0;
     this.readMs = 0;
     this.head = -Infinity; // the newest slot there is, held here or not
     this.begin(message);
   }
+
+  // The start of a slot, which may be a fraction, in ms since the epoch; and the slot of a time.
+  ms(slot) { return slot * this.frameMs + this.offsetMs; }
+  slot(ms) { return (ms - this.offsetMs) / this.frameMs; }
 
   // Everything there is from `from` on is held, up to `until`; without end while updates are taken in.
   get live() { return this.until === Infinity; }

@@ -41,7 +41,7 @@ class Chart {
     this.seen.book = this.book;
     const range = String(history.range);
     if (history.range && (!known || range !== this.range)) {
-      this.seen.show(history.range[0] / this.book.frameMs, history.range[1] / this.book.frameMs);
+      this.seen.show(this.book.slot(history.range[0]), this.book.slot(history.range[1]));
     } else if (known && range !== this.range) this.seen.follow = true;
     this.range = range;
     if (!same || this.book.restart(history)) {
@@ -90,7 +90,7 @@ class Chart {
   get cross() {
     if (this.pointer && this.pointer.x < this.seen.width) return {slot: this.seen.slotAt(this.pointer.x), y: this.pointer.y};
     if (this.keyed !== null) return {slot: this.keyed, y: null};
-    return this.linkedMs === null ? null : {slot: Math.floor(this.linkedMs / this.book.frameMs), y: null};
+    return this.linkedMs === null ? null : {slot: Math.floor(this.book.slot(this.linkedMs)), y: null};
   }
 
   draw() {
@@ -109,7 +109,7 @@ class Chart {
     this.buttons.newest.hidden = this.seen.follow;
     this.showTip(cross);
     this.showPulse();
-    const ms = (slot) => Math.round(slot * this.book.frameMs);
+    const ms = (slot) => Math.round(this.book.ms(slot));
     Object.assign(this.canvas.dataset, {
       view: this.book.view, bars: this.book.sorted.length, updates: this.updates, stale, live: this.book.live,
       from: ms(this.seen.left), to: ms(this.seen.right), width: this.place.width, cross: cross ? ms(cross.slot) : "",
@@ -172,7 +172,7 @@ class Chart {
   }
 
   get title() {
-    const ends = [this.seen.left, this.seen.right].map((slot) => this.zone.moment(slot * this.book.frameMs, this.book.frameMs));
+    const ends = [this.seen.left, this.seen.right].map((slot) => this.zone.moment(this.book.ms(slot), this.book.frameMs));
     return `${this.history.title} \u00b7 ${ends.join(" to ")} ${this.zone.label}`;
   }
 
@@ -196,7 +196,7 @@ class Chart {
   point(at) {
     this.pointer = at;
     if (at) this.keyed = null;
-    this.tell(at && at.x < this.seen.width ? (this.seen.left + at.x / this.seen.width * this.seen.span) * this.book.frameMs : null);
+    this.tell(at && at.x < this.seen.width ? this.book.ms(this.seen.left + at.x / this.seen.width * this.seen.span) : null);
   }
 
   // Point at a bar by keys: so many bars on from where one is, from the newest in view to begin with; 0 ends it.
@@ -211,7 +211,7 @@ class Chart {
       if (bar.slot + 1 > this.seen.right) this.seen.pan(bar.slot + 2 - this.seen.right);
       this.said.textContent = inWords(bar, this.book, this.look);
     }
-    this.tell(this.keyed === null ? null : (this.keyed + 0.5) * this.book.frameMs);
+    this.tell(this.keyed === null ? null : this.book.ms(this.keyed + 0.5));
   }
 
   tell(ms) { document.dispatchEvent(new CustomEvent("barmill:cursor", {detail: {ms, chart: this}})); }

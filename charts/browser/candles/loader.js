@@ -14,16 +14,16 @@ class Loader {
     const now = performance.now();
     if (this.busy || now < (this.notBefore ?? 0) || !book.newest) return;
     const count = Math.min(at_once, Math.max(USUALLY_FETCHED, Math.ceil(seen.span * 1.5)));
-    const near = seen.span / 2, frameMs = book.frameMs;
+    const near = seen.span / 2;
     if (!book.whole && seen.left - near < book.from) {
       const until = book.from;
-      this.fetchBars(query, until * frameMs, count, book, (message) => {
+      this.fetchBars(query, book.ms(until), count, book, (message) => {
         book.extend(message, -Infinity, until, seen.middle);
         book.whole ||= message.slot.length < count;
       });
     } else if (!book.live && seen.right + near > book.until && book.until <= book.head) {
       const from = book.until, until = from + count;
-      this.fetchBars(query, until * frameMs, count, book, (message) => book.extend(message, from, until, seen.middle));
+      this.fetchBars(query, book.ms(until), count, book, (message) => book.extend(message, from, until, seen.middle));
     }
   }
 
@@ -67,7 +67,7 @@ class Loader {
       if (this.versions.size >= MOST_VERSIONS) this.versions.delete(this.versions.keys().next().value);
       this.versions.set(key, null);
       const {instrument, frame} = query;
-      asked("/bar-history.json", {instrument, frame, start: bar.slot * book.frameMs})
+      asked("/bar-history.json", {instrument, frame, start: book.ms(bar.slot)})
         .then((versions) => { this.versions.set(key, versions); this.changed(); }, () => this.versions.set(key, []));
     }
     return this.versions.get(key);

@@ -59,9 +59,8 @@ function paintGrid(context, place, book, view, look) {
     }
   }
   context.textAlign = "center";
-  const ms = (slot) => slot * book.frameMs;
-  for (const [at, label, midnight] of look.zone.ticks(ms(view.left), ms(view.right), width, 92, book.frameMs)) {
-    const x = Math.round(view.x(at / book.frameMs));
+  for (const [at, label, midnight] of look.zone.ticks(book.ms(view.left), book.ms(view.right), width, 92, book.frameMs)) {
+    const x = Math.round(view.x(book.slot(at)));
     context.fillStyle = look.grid;
     context.fillRect(x, 0, 1, height);
     if (x < 24 || x > width - 24) continue;
@@ -187,7 +186,7 @@ function paintCross(context, place, book, view, look, cross) {
     const one = place.paneAt(y);
     tag(context, place, y, valueText(one, book, one.at(y)), look.text, look.background);
   }
-  const label = look.zone.moment(cross.slot * book.frameMs, book.frameMs), wide = context.measureText(label).width + 12;
+  const label = look.zone.moment(book.ms(cross.slot), book.frameMs), wide = context.measureText(label).width + 12;
   const left = Math.max(0, Math.min(x - wide / 2, place.width - wide));
   context.fillStyle = look.text;
   context.fillRect(left, place.height + 2, wide, AXIS_HEIGHT - 4);

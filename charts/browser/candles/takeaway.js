@@ -3,7 +3,7 @@
 const TITLE_HEIGHT = 40, LINK_PARAMETERS = ["instrument", "frame", "kind", "studies", "zone", "scale", "fill", "as_of"];
 
 function inViewMs(book, seen) {
-  return {from: Math.max(0, Math.floor(seen.left) * book.frameMs), to: Math.max(0, Math.ceil(seen.right) * book.frameMs)};
+  return {from: Math.max(0, book.ms(Math.floor(seen.left))), to: Math.max(0, book.ms(Math.ceil(seen.right)))};
 }
 
 function fileAddress(path, query, book, seen) { return `${path}?${new URLSearchParams({...query, ...inViewMs(book, seen)})}`; }

@@ -34,14 +34,14 @@ function versionTable(versions, decimals, zone) {
 }
 
 function fillTip(tip, bar, book, look, versions) {
-  const moment = look.zone.moment(bar.slot * book.frameMs, book.frameMs);
+  const moment = look.zone.moment(book.ms(bar.slot), book.frameMs);
   tip.replaceChildren(element("b", `${moment} ${look.zone.label}`), ...tipRows(bar, book.decimals).flat().map((text) => element("span", text)));
   if (versions?.length > 1) tip.append(versionTable(versions, book.decimals, look.zone));
 }
 
 function inWords(bar, book, look) {
   const rows = tipRows(bar, book.decimals).map(([name, value]) => `${name} ${value}`).join(", ");
-  return `${look.zone.moment(bar.slot * book.frameMs, book.frameMs)} ${look.zone.label}: ${rows}`;
+  return `${look.zone.moment(book.ms(bar.slot), book.frameMs)} ${look.zone.label}: ${rows}`;
 }
 
 function element(name, textContent, className = "") {
