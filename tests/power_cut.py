@@ -4,6 +4,7 @@ A disk may lose, in any combination, the pages that were written since the last 
 stays. The recorder is a VFS of SQLite that hands every call to the usual one.
 """
 
+import _sqlite3
 import ctypes
 import random
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ _PAGE = 4096
 _OK = 0
 _POINTER, _INT, _INT64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 
-_OPEN = ctypes.CFUNCTYPE(_INT, _POINTER, ctypes.c_char_p, _POINTER, _INT, ctypes.POINTER(_INT))
-_DELETE = ctypes.CFUNCTYPE(_INT, _POINTER, ctypes.c_char_p, _INT)
+# Names are passed on as pointers, because SQLite keeps them.
+_OPEN = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, _POINTER, _INT, ctypes.POINTER(_INT))
+_DELETE = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, _INT)
 _WRITE = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, _INT, _INT64)
 _TRUNCATE = ctypes.CFUNCTYPE(_INT, _POINTER, _INT64)
 _SYNC = ctypes.CFUNCTYPE(_INT, _POINTER, _INT)
@@ -103,24 +105,26 @@ def _put(content: bytearray, at: int, data: bytes) -> None:
 @contextmanager
 def recorded() -> Iterator[Recorder]:
     """Record what SQLite does to the files that are opened in the block."""
-    library = ctypes.CDLL("libsqlite3.so.0")
+    # The SQLite that Python itself uses, wherever it is linked.
+    library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
     library.sqlite3_vfs_find.restype = ctypes.POINTER(_Vfs)
     usual = library.sqlite3_vfs_find(None)
     recorder, kept, paths = Recorder(), list[object](), dict[int, str]()
     usual_open, usual_delete = _OPEN(usual.contents.open), _DELETE(usual.contents.delete)
 
-    def open_file(vfs: int, name: bytes | None, file: int, flags: int, out: object) -> int:
+    def open_file(vfs: int, name: int | None, file: int, flags: int, out: object) -> int:
         result = int(usual_open(vfs, name, file, flags, out))
         methods = _POINTER.from_address(file)
         if result == _OK and methods.value and name:
-            paths[file] = name.decode()
+            paths[file] = ctypes.string_at(name).decode()
             ours = _recording(_Methods.from_address(methods.value), recorder, paths)
             kept.append(ours)
             methods.value = ctypes.addressof(ours[0])
         return result
 
-    def delete(vfs: int, name: bytes, sync: int) -> int:
-        recorder.changes += [_Change(name.decode()), _Change(name.decode(), synced=True)]
+    def delete(vfs: int, name: int, sync: int) -> int:
+        path = ctypes.string_at(name).decode()
+        recorder.changes += [_Change(path), _Change(path, synced=True)]
         return int(usual_delete(vfs, name, sync))
 
     ours = _Vfs.from_buffer_copy(usual.contents)

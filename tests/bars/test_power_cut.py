@@ -19,11 +19,9 @@ _IMAGES = 40
 
 
 def _publication(number: int) -> Publication:
-    rows = [
-        (f"I{place % 7}", "1s", 1_000 * (number * 40 + place), 1_000 * (number * 40 + place + 1))
-        + (1.0, 2.0, 0.5, 1.5, 10.0, 1.25, number + 1, 0, 1, "closed")
-        for place in range(_BARS)
-    ]
+    values = (1.0, 2.0, 0.5, 1.5, 10.0, 1.25, number + 1, 0, 1, "closed")
+    starts = [1_000 * (number * 40 + place) for place in range(_BARS)]
+    rows = [(f"I{place % 7}", "1s", start, start + 1_000, *values) for place, start in enumerate(starts)]
     bars = pl.DataFrame(rows, {**BAR_VALUES, "state": pl.String()}, orient="row")
     return Publication(Progress("bars", 0, "1s", 0, 1, number + 2, number, 0, 0, 0, None, False, number), bars, None)
 
