@@ -12,6 +12,7 @@ from control.machine.ports import LOOPBACK
 from control.people.settings import SignInSettings
 from control.settings_file import SettingsError
 from front.app import application
+from front.connections import limit_connections
 
 logger = logging.getLogger("front")
 
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         logger.error("%s", error)
         return 1
-    # Whoever connects is who they are; only a proxy that is known of may speak for others.
-    os.environ["FORWARDED_ALLOW_IPS"] = settings.proxy if settings.public_url else ""
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn's own reading of X-Forwarded-For; front/forwarded.py says why
+    limit_connections(settings.trusted_proxy)
     # What Streamlit takes for the launched script: its folder becomes the first place to import from.
     sys.argv = [str(REPO_ROOT / "app.py")]
     listen = {"server.address": args.address, "server.port": args.port, "server.headless": True}

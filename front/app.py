@@ -8,6 +8,7 @@ from starlette.responses import Response
 from control.home import REPO_ROOT, Home
 from control.people.database import open_people
 from control.people.settings import SignInSettings
+from front.forwarded import Forwarded
 from front.gate import Gate
 from front.headers import SecurityHeaders, plain_headers
 from front.html_pages import page
@@ -19,13 +20,20 @@ def application(home: Home, settings: SignInSettings) -> st.App:
     """Put the application of a home together."""
     with open_people(home):
         pass  # what only reads finds the tables there
-    openly = open_routes(home, settings)
+    openly, inside = open_routes(home, settings), signed_in_routes(home)
     return st.App(
         REPO_ROOT / "app.py",
-        routes=[*openly, *signed_in_routes(home)],
+        routes=[*openly, *inside],
         middleware=[
+            Middleware(Forwarded, proxy=settings.trusted_proxy),
             Middleware(SecurityHeaders, settings=settings),
-            Middleware(Gate, home=home, settings=settings, open_paths=frozenset(route.path for route in openly)),
+            Middleware(
+                Gate,
+                home=home,
+                settings=settings,
+                open_paths=frozenset(route.path for route in openly),
+                posted_paths=frozenset(route.path for route in [*openly, *inside] if "POST" in (route.methods or ())),
+            ),
             Middleware(StaticFiles),
         ],
         exception_handlers={Exception: failed},

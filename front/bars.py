@@ -6,7 +6,8 @@
     /bars.csv          the bars of a range as a file, a column more for each line of a study
     /bars.parquet      the same, as Parquet
 
-What cannot be answered is refused with one sentence: 400 for the question, 404 where there is no store yet.
+What cannot be answered is refused with one sentence: 400 for the question, 404 where there is no store yet, 429 where
+the same account has too many requests under way.
 """
 
 import sqlite3
@@ -31,11 +32,17 @@ from front.bar_changes import changes_message
 from front.bar_files import MOST_EXPORTED, BarFile, csv_file, parquet_file, table_of
 from front.bar_questions import QuestionError, in_range, newest_before, one_bar
 from front.browser import who_of
+from front.turns import TooManyRequestsError, Turns
 
 T = TypeVar("T")
 
 # A file of the largest size takes some 100 MB to make.
 _FILES_AT_ONCE = 2
+# Of all accounts together. Health and sign-in have threads of their own.
+_READS_AT_ONCE = 4
+# A page of charts asks for all of them at once, each second.
+_OF_ACCOUNT_AT_ONCE, _OF_ACCOUNT_WAITING = 2, 30
+_TOO_MANY = "Too many requests for bars at once; wait a second and ask again."
 _NO_COPY = {"Cache-Control": "no-store"}
 _NO_STORE = "There are no bars yet; start Barmill with ./barmill up, and ask again half a minute later."
 
@@ -45,7 +52,8 @@ class BarRoutes:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._files = CapacityLimiter(_FILES_AT_ONCE)
+        self._files, self._reads = CapacityLimiter(_FILES_AT_ONCE), CapacityLimiter(_READS_AT_ONCE)
+        self._turns = Turns(_OF_ACCOUNT_AT_ONCE, _OF_ACCOUNT_WAITING)
 
     def routes(self) -> list[Route]:
         """Return where each handler is reached."""
@@ -100,7 +108,10 @@ class BarRoutes:
                 return answer(read(reader, request.query_params))
 
         try:
-            return await to_thread.run_sync(work, limiter=limiter)
+            async with self._turns.turn(who.account):
+                return await to_thread.run_sync(work, limiter=limiter or self._reads)
+        except TooManyRequestsError:
+            return _refusal(_TOO_MANY, 429, {"Retry-After": "1"})
         except QuestionError as error:
             return _refusal(str(error), 400)
         except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
@@ -131,5 +142,5 @@ def _download(file: BarFile) -> Response:
     return Response(file.content, media_type=file.media_type, headers=headers)
 
 
-def _refusal(sentence: str, status: int) -> Response:
-    return PlainTextResponse(sentence, status, _NO_COPY)
+def _refusal(sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(sentence, status, _NO_COPY | dict(headers or {}))

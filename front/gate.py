@@ -4,10 +4,12 @@ It stands before Streamlit, so pages, uploads, media, components and the websock
 stays open for hours; so each message that comes over it is looked at again.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,14 +23,33 @@ from control.people.settings import SignInSettings
 from front.origins import own_origin
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# The largest form of ours is a password with its address; files are not taken anywhere.
+MAX_BODY_BYTES = 16 * 1024
+_CLOSE = {"Connection": "close"}
+_TOO_LARGE = f"This request is too large; {MAX_BODY_BYTES:,} bytes are the most that is taken."
+_NO_LENGTH = "Say how large this request is: send a Content-Length."
+# Each takes some 10 MB in Streamlit; a person with that many pages open has forgotten most of them.
+MAX_SOCKETS_OF_ACCOUNT = 50
 _POLICY_VIOLATION = 1008
 
 
 class Gate:
-    """The middleware. A request that passes carries who is behind it in its scope, as `signed_in`."""
+    """The middleware. A request that passes carries who is behind it in its scope, as `signed_in`.
 
-    def __init__(self, app: ASGIApp, home: Home, settings: SignInSettings, open_paths: frozenset[str]) -> None:
-        self._app, self._public_url, self._open_paths = app, settings.public_url, open_paths
+    open_paths: those that need no session. posted_paths: the only ones that anything may be sent to.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        home: Home,
+        settings: SignInSettings,
+        open_paths: frozenset[str],
+        posted_paths: frozenset[str],
+    ) -> None:
+        self._app, self._public_url = app, settings.public_url
+        self._open_paths, self._posted_paths = open_paths, posted_paths
+        self._sockets: Counter[str] = Counter()
         self._cookie, self._db = session_cookie(home), read_control_db(home)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,11 +63,15 @@ class Gate:
         scope["signed_in"] = who
         refusal = self._refusal(connection, who)
         if scope["type"] == "websocket":
-            if refusal is not None or who is None:
+            if refusal is not None or who is None or self._sockets[who.account] >= MAX_SOCKETS_OF_ACCOUNT:
                 await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             else:
                 socket = _WatchedSocket(receive, send, lambda: self._look(token), who)
-                await self._app(scope, socket.receive, socket.send)
+                self._sockets[who.account] += 1
+                try:
+                    await self._app(scope, socket.receive, socket.send)
+                finally:
+                    self._sockets[who.account] -= 1
         else:
             await (refusal or self._app)(scope, receive, send)
 
@@ -58,12 +83,17 @@ class Gate:
         origin = own_origin(asked.scope, self._public_url)
         if origin is None:
             return PlainTextResponse("This is not an address of Barmill.", 421)
+        if asked.scope["type"] == "http" and (unbounded := _unbounded(asked.headers)) is not None:
+            return unbounded
         changes = asked.scope["type"] == "websocket" or asked.scope["method"] not in _SAFE_METHODS
         if changes and asked.headers.get("origin") != origin:
             return PlainTextResponse("This request comes from another site.", 403)
         # As the router reads it: in a URL made of it, an escaped question mark would become one.
         path, query = asked.scope["path"], asked.scope["query_string"].decode("latin-1")
         if who is not None or path in self._open_paths:
+            # Streamlit keeps whatever is uploaded in memory, although no page of ours asks for a file.
+            if changes and asked.scope["type"] == "http" and path not in self._posted_paths:
+                return PlainTextResponse("Nothing can be sent to this address.", 405, _CLOSE)
             return None
         if not changes and _is_navigation(asked):
             wanted = quote(path) + (f"?{query}" if query else "")
@@ -101,6 +131,16 @@ class _WatchedSocket:
         """Send a message, unless the socket was closed here."""
         if not self._closed:
             await self._send(message)
+
+
+def _unbounded(headers: Headers) -> Response | None:
+    """Return the refusal of a request whose body is too large, or of unknown size; its connection is closed."""
+    if "transfer-encoding" in headers:
+        return PlainTextResponse(_NO_LENGTH, 411, _CLOSE)
+    # uvicorn's parser has refused everything but one decimal number.
+    return (
+        PlainTextResponse(_TOO_LARGE, 413, _CLOSE) if int(headers.get("content-length", 0)) > MAX_BODY_BYTES else None
+    )
 
 
 def _asking_for_all(data: bytes) -> bytes | None:

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from streamlit import runtime
@@ -12,17 +12,20 @@ from streamlit import runtime
 from bar.sqlite_file import StoreMissingError, open_for_reading
 from control.home import Home
 
+_THREADS = 2
+
 
 class Health:
     """The handler over one home."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._threads = CapacityLimiter(_THREADS)  # of its own, so that no other request keeps it waiting
 
     async def answer(self, _request: Request) -> Response:
         """Say how the app and its stores are; the status is 200 only if all is well."""
         stores = {"control": self._home.control_db, "ticks": self._home.ticks_db, "bars": self._home.bars_db}
-        found = {name: await run_in_threadpool(_store, path) for name, path in stores.items()}
+        found = {name: await to_thread.run_sync(_store, path, limiter=self._threads) for name, path in stores.items()}
         serving = runtime.exists() and (await runtime.get_instance().is_ready_for_browser_connection)[0]
         well = serving and "unreadable" not in found.values()
         content = {"status": "ok" if well else "failing", "app": "ok" if serving else "failing", "stores": found}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -17,12 +17,16 @@ from front.browser import client_of, form, signed_in_answer, who_of
 from front.html_pages import page
 from front.origins import is_local_path
 
+# A password takes a core for half a second.
+_THREADS = 2
+
 
 class SignInRoutes:
     """The handlers over one home."""
 
     def __init__(self, home: Home, settings: SignInSettings) -> None:
         self._home, self._settings = home, settings
+        self._threads = CapacityLimiter(_THREADS)  # of its own, so that no other request keeps anybody out
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the form, or go on to where somebody who is signed in wants to be."""
@@ -40,7 +44,7 @@ class SignInRoutes:
                 return people.sign_in(db, name, password, client, self._settings)
 
         try:
-            token = await run_in_threadpool(let_in)
+            token = await to_thread.run_sync(let_in, limiter=self._threads)
         except TooManyFailuresError as error:
             return self._sign_in_page(wanted, name, str(error), 429, {"Retry-After": str(error.wait_s)})
         except ControlError as error:
@@ -64,7 +68,7 @@ class SignInRoutes:
                 return people.welcome(db, token, password, client, self._settings)
 
         try:
-            session = await run_in_threadpool(let_in)
+            session = await to_thread.run_sync(let_in, limiter=self._threads)
         except ControlError as error:
             return await self._welcome_page(token, str(error))
         return signed_in_answer(request, self._home, self._settings, session, "/")
@@ -82,7 +86,7 @@ class SignInRoutes:
                 return people.link_account(db, token)
 
         try:
-            name = await run_in_threadpool(whose)
+            name = await to_thread.run_sync(whose, limiter=self._threads)
         except LinkError as dead:
             return page("message.html", {"title": "Welcome", "text": str(dead)}, status=404)
         values = {"title": "Welcome", "token": token, "name": name, "error": error, "min_length": MIN_LENGTH}

@@ -16,11 +16,12 @@ START_S = 60
 
 
 @contextmanager
-def serving(home: Home, port: int | None = None) -> Iterator[str]:
-    """Run the app of a home and lend its address."""
+def serving(home: Home, port: int | None = None, most_files: int | None = None) -> Iterator[str]:
+    """Run the app of a home and lend its address. most_files: how many files it may have open."""
     port = port or free_ports(1)[0]
     address = f"http://{LOOPBACK}:{port}"
-    command = [sys.executable, "-m", "front", "--home", str(home.root), "--port", str(port)]
+    limit = [] if most_files is None else ["prlimit", f"--nofile={most_files}:{most_files}"]
+    command = [*limit, sys.executable, "-m", "front", "--home", str(home.root), "--port", str(port)]
     environment = os.environ | {"PYTHONPATH": str(REPO_ROOT)}
     with (home.log / "app.log").open("ab") as log:
         app = subprocess.Popen(command, cwd=REPO_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)

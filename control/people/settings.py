@@ -12,6 +12,9 @@ from control.machine.ports import DEFAULT_APP_PORT, LOOPBACK, read_ports
 from control.people.roles import Role
 from control.settings_file import SettingsFile
 
+# A node's range of pods in most Kubernetes clusters; who needs more has visitors or other programs in it.
+_MOST_PROXY_ADDRESSES = 256
+
 
 class OidcSettings(BaseModel):
     """An OpenID Connect provider that people may sign in with.
@@ -57,7 +60,8 @@ class SignInSettings(SettingsFile):
 
     public_url: how others reach the app, through a proxy that stands on this machine, such as
     "https://barmill.example.com"; the proxy says in X-Forwarded-For whom it speaks for.
-    proxy: where that proxy connects from, when it is another machine or container: an address, or a network of its own.
+    proxy: where that proxy connects from, when it is another machine or container: an address, or a network of its own
+    of at most 256 addresses. Visitors have the last address in its X-Forwarded-For, which is the one that it saw.
     idle_hours, session_days: a session ends after so long without use, and in any case.
     oidc: a provider that people may sign in with, besides passwords.
     """
@@ -83,8 +87,18 @@ class SignInSettings(SettingsFile):
     @field_validator("proxy")
     @classmethod
     def _is_a_place(cls, value: str) -> str:
-        ip_network(value)  # its error says what is wrong
+        count = ip_network(value).num_addresses  # its error says what is wrong
+        if count > _MOST_PROXY_ADDRESSES:
+            raise ValueError(
+                f"names {count:,} addresses, and each of them could speak for any visitor; name the address of the"
+                f" proxy, or a network of at most {_MOST_PROXY_ADDRESSES} addresses with nothing else in it"
+            )
         return value
+
+    @property
+    def trusted_proxy(self) -> str | None:
+        """Return the address or network of the proxy that may say for whom it speaks, or None where there is none."""
+        return self.proxy if self.public_url else None
 
     @property
     def idle_ms(self) -> int:

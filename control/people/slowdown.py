@@ -76,13 +76,13 @@ def _read(db: Database, key: str) -> Failures:
 
 
 def _keys(name: str, address: str) -> tuple[str, str, str]:
-    place = _place(address)
+    place = place_of(address)
     parts = (("pair", name, place), ("address", place), ("account", name))
     pair, of_address, of_account = (hashlib.sha256("\0".join(part).encode()).hexdigest()[:16] for part in parts)
     return pair, of_address, of_account
 
 
-def _place(address: str) -> str:
+def place_of(address: str) -> str:
     """Return what counts as one address: a whole /64 of IPv6, since one machine has all of it."""
     try:
         parsed = ipaddress.ip_address(address)

@@ -4,12 +4,15 @@ import asyncio
 import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import polars as pl
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bar.clock import now_ms
@@ -21,11 +24,15 @@ from charts.candles import candles
 from charts.studies import parse_studies, study_lines
 from control.home import Home
 from control.people import roles
+from control.people.database import open_people
 from control.people.roles import Permission, Role
 from control.people.sessions import SignedIn
+from control.people.settings import SignInSettings
 from control.waiting import wait_until
 from front import bar_files, bars
 from front.bars import BarRoutes
+from front.health import Health
+from front.sign_in import SignInRoutes
 from tests.front.conftest import Visit
 from tests.pages.stores import Stores
 from tests.signed_in import signed_in
@@ -40,8 +47,8 @@ Ask = Callable[..., httpx.Response]
 class SignedInAs:
     """What the gate does for a request that passes."""
 
-    def __init__(self, app: ASGIApp, role: Role) -> None:
-        self._app, self._who = app, SignedIn("session", "bob", role, 0)
+    def __init__(self, app: ASGIApp, role: Role, name: str = "bob") -> None:
+        self._app, self._who = app, SignedIn("session", name, role, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app({**scope, "signed_in": self._who}, receive, send)
@@ -247,6 +254,46 @@ def test_whoever_may_not_see_prices_gets_none(ask: Ask, home: Home, monkeypatch:
             "This is for people who may look at bars and charts; ask an admin.",
         )
         assert asking(home, Role.OPERATOR)(path, **asked).status_code == 200
+
+
+def test_a_trader_with_many_requests_is_asked_to_wait_and_keeps_nobody_else_waiting(
+    filled: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store, released = BarReader.open, Event()
+
+    def slow(path: Path) -> BarReader:
+        released.wait(60)
+        return open_store(path)
+
+    monkeypatch.setattr(BarReader, "open", slow)
+    routes = [*BarRoutes(filled).routes(), Route("/healthz", Health(filled).answer)]
+    app = Starlette(routes=[*routes, Route("/sign-in", SignInRoutes(filled, SignInSettings()).show_welcome)])
+
+    async def ask(path: str, name: str = "bob") -> httpx.Response:
+        transport = httpx.ASGITransport(SignedInAs(app, Role.TRADER, name))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.get(path, params={"instrument": AAA, "frame": "1m", "since": NOON_MS, "token": "x"})
+
+    async def many() -> tuple[list[httpx.Response], list[httpx.Response]]:
+        with open_people(filled):
+            pass
+        paths = ("/bars.json", "/bar-changes.json", "/bars.csv")
+        asked = [asyncio.create_task(ask(paths[number % 3])) for number in range(100)]
+        try:
+            async with asyncio.timeout(30):
+                refused = [await one for one in asyncio.as_completed(asked[32:])]
+                others = [await ask("/healthz"), await ask("/sign-in")]
+                eve = asyncio.create_task(ask("/bars.json", "eve"))
+        finally:
+            released.set()
+        assert not [one.status_code for one in refused if one.status_code != 429]
+        return refused, [*others, await eve, *[await one for one in asked[:32]]]
+
+    refused, answered = asyncio.run(many())
+    assert {(one.text, one.headers["retry-after"]) for one in refused} == {
+        ("Too many requests for bars at once; wait a second and ask again.", "1")
+    }
+    assert [one.status_code for one in answered] == [503, 404, *[200] * 33]  # without Streamlit, health is not well
 
 
 @pytest.mark.parametrize("role", Role)

@@ -1,8 +1,9 @@
 """Who gets past the gate, and what every answer carries."""
 
 import asyncio
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
@@ -16,14 +17,16 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from bar.clock import now_ms
-from control.home import Home
+from control.home import REPO_ROOT, Home
 from control.people.administration import add_account, disable_account, enable_account
 from control.people.database import open_people
 from control.people.roles import Actor, Role
 from control.people.sessions import session_cookie, sign_out
 from control.people.sessions import signed_in as look_up
+from control.waiting import wait_until
 from front.app import failed
-from front.gate import _asking_for_all
+from front.connections import MAX_MESSAGE_BYTES
+from front.gate import MAX_BODY_BYTES, MAX_SOCKETS_OF_ACCOUNT, _asking_for_all
 from front.origins import is_local_path, own_origin
 from tests.front.conftest import Visit
 from tests.serving import serving
@@ -77,6 +80,73 @@ def test_nothing_is_changed_without_a_session_or_from_another_site(
     nowhere = visit(token)
     del nowhere.headers["Origin"]
     assert nowhere.request(method, path).status_code == 403
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/_stcore/upload_file/some-session/some-file"),
+        ("POST", "/_stcore/upload_file/some-session/some-file"),
+        ("DELETE", "/_stcore/upload_file/some-session/some-file"),
+        ("POST", "/_stcore/agent/sessions"),
+        ("POST", "/"),
+        ("PUT", "/session"),
+    ],
+)
+def test_files_are_taken_nowhere(visit: Visit, served_home: Home, role: Role, method: str, path: str) -> None:
+    answer = visit(signed_in(served_home, role)).request(method, path, content=b"a file")
+    assert answer.status_code == 405
+    if path != "/session":  # the router's own refusal
+        assert answer.text == "Nothing can be sent to this address."
+        assert answer.headers["connection"] == "close"
+
+
+def test_no_page_asks_for_a_file() -> None:
+    asking = re.compile(r"\b(file_uploader|camera_input|audio_input|accept_file|accept_audio)\b")
+    sources = [REPO_ROOT / "app.py", *(REPO_ROOT / "pages").rglob("*.py")]
+    assert [path.name for path in sources if asking.search(path.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize("path", ["/sign-in", "/session", "/bars.csv", "/_stcore/upload_file/a/b", "/healthz"])
+def test_no_address_takes_a_large_body(visit: Visit, served_home: Home, method: str, path: str, inside: bool) -> None:
+    token = signed_in(served_home) if inside else ""
+    large = visit(token).request(method, path, content=b"x" * (MAX_BODY_BYTES + 1))
+    assert (large.status_code, large.headers["connection"]) == (413, "close")
+    assert large.text == "This request is too large; 16,384 bytes are the most that is taken."
+    endless = visit(token).request(method, path, content=iter([b"x"]))
+    assert (endless.status_code, endless.headers["connection"]) == (411, "close")
+    assert visit(token).request(method, path, content=b"x" * MAX_BODY_BYTES).status_code not in (411, 413)
+
+
+def test_a_large_message_closes_the_websocket(app: str, served_home: Home) -> None:
+    with socket(app, served_home, signed_in(served_home)) as connection:
+        connection.send(b"x" * (MAX_MESSAGE_BYTES + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            until_closed(connection)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+def test_the_websockets_of_an_account_are_bounded(app: str, served_home: Home) -> None:
+    token = signed_in(served_home, Role.TRADER, "with many pages")
+    with ExitStack() as stack:
+        for _ in range(MAX_SOCKETS_OF_ACCOUNT):
+            last = stack.enter_context(socket(app, served_home, token))
+        with pytest.raises(InvalidStatus), socket(app, served_home, token):
+            pass
+        with socket(app, served_home, signed_in(served_home, Role.TRADER, "another")):
+            pass
+        last.close()
+
+        def open_again() -> bool:
+            with suppress(InvalidStatus), socket(app, served_home, token):
+                return True
+            return False
+
+        assert wait_until(open_again, 10)
 
 
 def test_with_a_session_the_pages_open(visit: Visit, served_home: Home) -> None:
