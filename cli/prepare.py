@@ -8,6 +8,7 @@ import argparse
 from cli.errors import UserError
 from control.home import Home
 from control.kafka.settings import KafkaSettings
+from control.machine.certificates import ensure_certificate
 from control.machine.ports import PEERS_VARIABLE, read_ports
 from control.people.first_admin import first_admin
 from feed.market.key import ensure_market_key
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         ensure_market_key(home)
     if "kafka" in args.profiles.split(",") and not KafkaSettings.read(home).used:
         KafkaSettings.write(home, KafkaSettings(bootstrap=f"{ports.kafka_host}:{ports.kafka}"))
+    ensure_certificate(home, ports.jobmanager_host)
     first_admin(home)
     print(f"The home {home.root} is ready.")
     return 0

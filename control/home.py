@@ -71,6 +71,11 @@ class Home:
         return self.root / "flink"
 
     @property
+    def tls(self) -> Path:
+        """Certificate by which the processes of this home know each other, mode 0700."""
+        return self.root / "tls"
+
+    @property
     def market(self) -> Path:
         """State of the demo market."""
         return self.root / "market"

@@ -19,8 +19,10 @@ from control.flink.rest import FlinkRest
 from control.flink.settings import LOGGING, LOGGING_TO_CONSOLE, Memory, flink_settings
 from control.home import REPO_ROOT, Home
 from control.kafka import artifacts
+from control.machine.certificates import ensure_certificate
 from control.machine.ports import LOOPBACK, free_ports
 from control.machine.processes import tethered
+from control.machine.tls import TlsFiles
 from control.waiting import wait_until
 
 DISTRIBUTION = Path(pyflink.__file__).parent
@@ -78,7 +80,8 @@ class Cluster:
     @property
     def rest(self) -> FlinkRest:
         """Client of this cluster."""
-        return FlinkRest(self.rest_port, lock=self.home.run / "submit.lock", host=self.host)
+        lock = self.home.run / "submit.lock"
+        return FlinkRest(self.rest_port, lock, TlsFiles(self.home.tls), host=self.host)
 
     def write_files(self) -> None:
         """Write the configuration; nothing of the cluster may be running on this machine."""
@@ -97,9 +100,13 @@ class Cluster:
             memory=self.memory,
             python=sys.executable,
             scratch=self.scratch,
+            tls=ensure_certificate(self.home, self.host),
         )
         lines = (f"{key}: {json.dumps(value)}\n" for key, value in {**usual, **self.settings}.items())
-        (self.conf / "config.yaml").write_text("# Written by Barmill at each start.\n" + "".join(lines))
+        configuration = self.conf / "config.yaml"
+        configuration.touch(mode=0o600)
+        configuration.chmod(0o600)  # it holds a password, and an earlier version may have left it readable
+        configuration.write_text("# Written by Barmill at each start.\n" + "".join(lines))
         (self.conf / "log4j.properties").write_text(LOGGING + LOGGING_TO_CONSOLE * self.spread)
 
     def environment(self) -> dict[str, str]:

@@ -30,6 +30,7 @@ from control.flink.model import (
 )
 from control.flink.traces import cause_of
 from control.machine.ports import LOOPBACK
+from control.machine.tls import TlsFiles
 from control.redact import redact
 
 TIMEOUT_S = 10.0
@@ -46,16 +47,20 @@ class FlinkRest:
     """The JobManager at this port of a host.
 
     lock: file that serialises submits across processes, because two at once mix their jobs up.
+    tls: the certificate that the cluster and its clients hold.
     """
 
     port: int
     lock: Path
+    tls: TlsFiles
     python: str = sys.executable
     host: str = LOOPBACK
     _session: requests.Session = field(default_factory=requests.Session, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._session.trust_env = False  # a proxy of the user's must not see these calls
+        self._session.cert = (str(self.tls.certificate), str(self.tls.key))
+        self._session.verify = str(self.tls.certificate)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -267,9 +272,9 @@ class FlinkRest:
     ) -> requests.Response:
         try:
             response = self._session.request(
-                method, f"http://{self.host}:{self.port}{path}", timeout=timeout, **options
+                method, f"https://{self.host}:{self.port}{path}", timeout=timeout, **options
             )
-        except requests.RequestException as error:
+        except OSError as error:  # every failure of requests is one, and so is a certificate that is not there
             raise ClusterUnreachable(f"The Flink JobManager on port {self.port} does not answer.") from error
         if response.ok:
             return response

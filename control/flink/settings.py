@@ -5,6 +5,7 @@ from pathlib import Path
 
 from control.home import Home
 from control.machine.ports import LOOPBACK
+from control.machine.tls import TlsFiles
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,15 @@ def flink_settings(
     memory: Memory,
     python: str,
     scratch: Path,
+    tls: TlsFiles,
 ) -> dict[str, str]:
-    """Return every setting of the cluster as Flink's own keys and values.
+    """Return every setting of the cluster as Flink's own keys and values; a password is among them.
 
     host: where the JobManager is found. listen: the address its processes listen on. scratch: a folder for what is of
-    use to one machine of the cluster alone.
+    use to one machine of the cluster alone. tls: the certificate that all processes and clients of the cluster hold.
     """
     return {
-        # On loopback, or on a network where nobody else is: whoever reaches these ports can run code.
+        **_mutual_tls(tls),
         "jobmanager.rpc.address": host,
         "jobmanager.rpc.port": str(rpc_port),
         "jobmanager.bind-host": listen,
@@ -66,8 +68,7 @@ def flink_settings(
         "taskmanager.rpc.port": "0",
         "taskmanager.data.port": "0",
         "blob.server.port": "0",
-        # A page in the user's browser must not talk to the cluster.
-        "web.access-control-allow-origin": f"http://{host}:{rest_port}",
+        "web.access-control-allow-origin": f"https://{host}:{rest_port}",
         "web.upload.dir": str(scratch / "upload"),
         "web.refresh-interval": "3000",
         # One unreadable program argument would otherwise end the JobManager and every job.
@@ -118,6 +119,27 @@ def flink_settings(
         "taskmanager.memory.jvm-metaspace.size": f"{memory.taskmanager_metaspace}m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
+    }
+
+
+def _mutual_tls(tls: TlsFiles) -> dict[str, str]:
+    """Return what makes every port of the cluster refuse those without the home's key: they could run code."""
+    stores = {
+        "keystore": str(tls.keystore),
+        "keystore-type": "PKCS12",
+        "keystore-password": tls.password(),
+        "key-password": tls.password(),
+        "truststore": str(tls.truststore),
+        "truststore-type": "PKCS12",
+        "truststore-password": tls.password(),
+    }
+    return {
+        "security.ssl.protocol": "TLSv1.3",
+        "security.ssl.algorithms": "TLS_AES_128_GCM_SHA256",
+        "security.ssl.internal.enabled": "true",  # between JobManager and TaskManagers, always with certificates
+        "security.ssl.rest.enabled": "true",
+        "security.ssl.rest.authentication-enabled": "true",
+        **{f"security.ssl.{side}.{key}": value for side in ("internal", "rest") for key, value in stores.items()},
     }
 
 

@@ -5,6 +5,7 @@ Asked every few seconds for each container, so it imports next to nothing. Wheth
 
 import json
 import socket
+import ssl
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -12,6 +13,7 @@ from urllib.request import urlopen
 from control.home import Home
 from control.machine.ports import LOOPBACK, Ports
 from control.machine.service import is_at_work
+from control.machine.tls import TlsFiles
 
 _TIMEOUT_S = 3.0
 
@@ -20,9 +22,9 @@ def is_well(home: Home, ports: Ports, name: str) -> bool:
     """Tell whether the process of this name, in this container or reached from it, is up."""
     match name:
         case "jobmanager":
-            return _taskmanagers(ports) is not None
+            return _taskmanagers(home, ports) is not None
         case "taskmanager":
-            return bool(_taskmanagers(ports))
+            return bool(_taskmanagers(home, ports))
         case "market":
             return listens(ports.market_host, ports.market)
         case "app":
@@ -39,15 +41,19 @@ def listens(host: str, port: int) -> bool:
         return False
 
 
-def _taskmanagers(ports: Ports) -> int | None:
+def _taskmanagers(home: Home, ports: Ports) -> int | None:
     """Return how many TaskManagers the JobManager knows, or None if it does not answer."""
-    overview = _answer(f"http://{ports.jobmanager_host}:{ports.jobmanager_rest}/overview")
+    try:
+        context = TlsFiles(home.tls).client_context()
+    except OSError:
+        return None
+    overview = _answer(f"https://{ports.jobmanager_host}:{ports.jobmanager_rest}/overview", context)
     return None if overview is None else int(overview["taskmanagers"])
 
 
-def _answer(url: str) -> Any:
+def _answer(url: str, context: ssl.SSLContext | None = None) -> Any:
     try:
-        with urlopen(url, timeout=_TIMEOUT_S) as answer:
+        with urlopen(url, timeout=_TIMEOUT_S, context=context) as answer:
             return json.load(answer)
     except (URLError, OSError, ValueError):
         return None

@@ -21,6 +21,7 @@ from control.jobs.states import Desired
 from control.jobs.views import job_views
 from control.keys.store import KeyStore
 from control.machine.ports import LOOPBACK, free_ports, read_ports
+from control.machine.tls import TlsFiles
 from control.people.roles import Actor, Role
 from control.waiting import wait_until
 from tests.browser.candles import after_updates, seen, wait_for
@@ -286,9 +287,7 @@ def replaced(barmill: Barmill, pid: int) -> bool:
 
 
 def flink_jobs(home: Home) -> list[dict[str, Any]]:
-    ports = read_ports(home)
-    assert ports
-    listed: list[dict[str, Any]] = _get(f"http://{LOOPBACK}:{ports.jobmanager_rest}", "/jobs/overview").json()["jobs"]
+    listed: list[dict[str, Any]] = _flink(home, "/jobs/overview").json()["jobs"]
     return listed
 
 
@@ -304,21 +303,25 @@ def command_outputs(barmill: Barmill) -> list[str]:
 
 def flink_answers(home: Home) -> list[str]:
     """Return what Flink's REST API tells whoever asks, its logs included."""
-    ports = read_ports(home)
-    assert ports
-    url = f"http://{LOOPBACK}:{ports.jobmanager_rest}"
     paths = ["/config", "/jobmanager/config", "/jobmanager/environment", "/jobs/overview", "/jars", "/taskmanagers"]
-    paths += [f"/jobmanager/logs/{one['name']}" for one in _get(url, "/jobmanager/logs").json()["logs"]]
-    for manager in _get(url, "/taskmanagers").json()["taskmanagers"]:
-        logs = _get(url, f"/taskmanagers/{manager['id']}/logs").json()["logs"]
+    paths += [f"/jobmanager/logs/{one['name']}" for one in _flink(home, "/jobmanager/logs").json()["logs"]]
+    for manager in _flink(home, "/taskmanagers").json()["taskmanagers"]:
+        logs = _flink(home, f"/taskmanagers/{manager['id']}/logs").json()["logs"]
         paths += [f"/taskmanagers/{manager['id']}/logs/{one['name']}" for one in logs]
-    for job in _get(url, "/jobs/overview").json()["jobs"]:
+    for job in _flink(home, "/jobs/overview").json()["jobs"]:
         paths += [f"/jobs/{job['jid']}{part}" for part in ("", "/config", "/exceptions", "/plan", "/checkpoints")]
-    return [_get(url, path).text for path in paths]
+    return [_flink(home, path).text for path in paths]
 
 
-def _get(url: str, path: str) -> requests.Response:
-    return requests.get(url + path, timeout=30)
+def _flink(home: Home, path: str) -> requests.Response:
+    ports, tls = read_ports(home), TlsFiles(home.tls)
+    assert ports
+    return requests.get(
+        f"https://{LOOPBACK}:{ports.jobmanager_rest}{path}",
+        cert=(str(tls.certificate), str(tls.key)),
+        verify=str(tls.certificate),
+        timeout=30,
+    )
 
 
 def process_surroundings(barmill: Barmill) -> list[bytes]:

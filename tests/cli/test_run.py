@@ -79,6 +79,7 @@ def test_without_peers_there_is_up(
 
 def test_a_home_is_made_ready_as_often_as_one_likes(home: Home) -> None:
     assert [main(["prepare"]), main(["prepare"])] == [0, 0]
+    assert (home.tls / "key.pem").is_file()
     with KeyStore.open(home, Actor("a test")) as store:
         assert [key.name for key in store.list()] == ["demo-market"]
     assert not KafkaSettings.read(home).used

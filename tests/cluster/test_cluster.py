@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,10 +18,14 @@ from control.flink.cluster import private_cluster
 from control.flink.model import ClusterUnreachable, FlinkRefused, JobState, NoSuchJob, SubmitFailed
 from control.flink.rest import FlinkRest
 from control.home import Home
-from control.machine.ports import LOOPBACK, free_ports
+from control.machine.certificates import ensure_certificate
+from control.machine.health import is_well
+from control.machine.ports import LOOPBACK, Ports, free_ports
 from control.machine.process_table import Process, process
+from control.machine.tls import TlsFiles
 from control.waiting import wait_until
 from flink_jobs.spec import BarsJobSpec
+from tests.canary import leaks
 
 PROGRAMS = Path(__file__).parent / "programs"
 COUNTER, BROKEN = PROGRAMS / "counter.py", PROGRAMS / "broken.py"
@@ -118,7 +124,7 @@ def test_a_program_that_exits_does_not_take_the_cluster_with_it(shared_flink: Fl
         with pytest.raises(SubmitFailed):
             shared_flink.submit(BROKEN, arguments, parallelism=1, job_id=new_id())
     else:  # a request whose arguments Flink's driver cannot even read
-        bad = FlinkRest(shared_flink.port, shared_flink.lock, python="")
+        bad = FlinkRest(shared_flink.port, shared_flink.lock, shared_flink.tls, python="")
         with pytest.raises(SubmitFailed):
             bad.submit(Path(), [], parallelism=1, job_id=new_id())
         bad.close()
@@ -138,7 +144,7 @@ def test_submits_from_several_sides_become_the_jobs_they_were_meant_to_be(
     wanted = {new_id(): counter_spec(tmp_path, f"side-{number}") for number in range(3)}
 
     def submit(job_id: str) -> None:
-        client = FlinkRest(shared_flink.port, shared_flink.lock)
+        client = FlinkRest(shared_flink.port, shared_flink.lock, shared_flink.tls)
         client.submit(COUNTER, ["--spec", str(wanted[job_id])], parallelism=1, job_id=job_id)
         client.close()
 
@@ -157,8 +163,7 @@ def test_the_driver_jar_is_uploaded_once(shared_flink: FlinkRest) -> None:
     for _ in range(2):
         with pytest.raises(SubmitFailed):
             shared_flink.submit(BROKEN, ["exit"], parallelism=1, job_id=new_id())
-    listed = requests.get(f"http://{LOOPBACK}:{shared_flink.port}/jars", timeout=10).json()["files"]
-    assert len(listed) == 1
+    assert len(shared_flink.read("/jars")["files"]) == 1
 
 
 def test_a_job_nobody_knows_is_its_own_error(shared_flink: FlinkRest) -> None:
@@ -171,7 +176,7 @@ def test_a_job_nobody_knows_is_its_own_error(shared_flink: FlinkRest) -> None:
 
 def test_a_cluster_that_is_not_there_is_its_own_error(tmp_path: Path) -> None:
     [port] = free_ports(1)
-    client = FlinkRest(port, tmp_path / "lock")
+    client = FlinkRest(port, tmp_path / "lock", TlsFiles(tmp_path))
     with pytest.raises(ClusterUnreachable, match=str(port)):
         client.overview()
     assert client.taskmanagers() == 0
@@ -196,15 +201,110 @@ def test_the_flink_processes_see_nothing_of_our_environment(
 
 def test_everything_listens_on_loopback_only(shared_flink: FlinkRest, shared_home: Home) -> None:
     assert shared_flink.taskmanagers() == 1
-    inodes = {inode for pid in flink_processes(shared_home) for inode in _socket_inodes(pid)}
-    addresses = set()
+    addresses = {address for address, _ in _listening(shared_home)}
+    assert addresses
+    assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_every_port_refuses_a_client_without_the_certificate(shared_flink: FlinkRest, shared_home: Home) -> None:
+    assert shared_flink.taskmanagers() == 1
+    ports = {int(port, 16) for _, port in _listening(shared_home)}
+    assert len(ports) >= 5  # REST, the RPC of both, blobs, and the data of the TaskManager
+    assert {port: _answer(port, _no_certificate()) for port in ports} == dict.fromkeys(ports, "")
+    assert {port: _answer(port, _stranger(shared_home)) for port in ports} == dict.fromkeys(ports, "")
+    assert not any("200 OK" in _answer(port, None) for port in ports)  # without TLS
+    assert "200 OK" in _answer(shared_flink.port, shared_flink.tls.client_context())
+
+
+def test_the_health_check_of_a_container_has_the_certificate(shared_flink: FlinkRest, shared_home: Home) -> None:
+    ports = Ports(app=0, market=0, jobmanager_rest=shared_flink.port, jobmanager_rpc=0)
+    assert is_well(shared_home, ports, "jobmanager")
+    assert is_well(shared_home, ports, "taskmanager")
+
+
+def test_another_user_of_the_machine_cannot_submit(shared_flink: FlinkRest, shared_home: Home) -> None:
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+    command = [sys.executable, "-I", "-S", "-c", INTRUDER, str(shared_flink.port), str(shared_home.tls)]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert json.loads(asked.stdout) == ["certificate not readable", "submit refused"], asked.stderr
+
+
+def test_the_password_of_the_keystores_is_in_the_configuration_only(shared_flink: FlinkRest, shared_home: Home) -> None:
+    password = shared_home.tls.joinpath("password").read_text().strip()
+    said = [json.dumps(shared_flink.read(path)) for path in ("/jobmanager/config", "/jobmanager/environment")]
+    seen = [
+        _read(Path(f"/proc/{pid}/{part}")) for pid in flink_processes(shared_home) for part in ("cmdline", "environ")
+    ]
+    assert leaks(password, shared_home.log, *said, *seen) == []
+    configuration = shared_home.flink / "conf" / "config.yaml"
+    assert leaks(password, configuration)
+    assert configuration.stat().st_mode & 0o077 == 0
+
+
+# Tries what another user could: to read the key, and to upload a program with whatever certificate it makes up.
+INTRUDER = """
+import encodings.idna, json, os, pwd, ssl, sys, urllib.request
+from pathlib import Path
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+nobody = pwd.getpwnam("nobody")  # only from here on, as it may not be able to read this Python
+os.setgroups([])
+os.setgid(nobody.pw_gid)
+os.setuid(nobody.pw_uid)
+done = []
+try:
+    list(Path(sys.argv[2]).iterdir())
+except PermissionError:
+    done.append("certificate not readable")
+request = urllib.request.Request(f"https://127.0.0.1:{sys.argv[1]}/jars/upload", data=b"x", method="POST")
+try:
+    urllib.request.urlopen(request, context=context, timeout=10)
+except OSError as error:
+    if not hasattr(error, "code"):
+        done.append("submit refused")
+print(json.dumps(done))
+"""
+
+
+def _no_certificate() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _stranger(home: Home) -> ssl.SSLContext:
+    """Return a client that has a certificate, of another home."""
+    other = ensure_certificate(Home(home.root.parent / "stranger"))
+    context = _no_certificate()
+    context.load_cert_chain(other.certificate, other.key)
+    return context
+
+
+def _answer(port: int, context: ssl.SSLContext | None) -> str:
+    """Return what a port answers to a question in HTTP, or '' if it ends the connection without a word."""
+    try:
+        with (
+            socket.create_connection((LOOPBACK, port), timeout=TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname=LOOPBACK) if context else plain as connection,
+        ):
+            connection.sendall(b"GET /overview HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n")
+            return connection.recv(1_000).decode("latin-1")
+    except (ssl.SSLError, ConnectionError):
+        return ""
+
+
+def _listening(home: Home) -> set[tuple[str, str]]:
+    """Return address and port, both in hexadecimal, of every socket that the home's Flink listens on."""
+    inodes = {inode for pid in flink_processes(home) for inode in _socket_inodes(pid)}
+    found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and fields[9] in inodes:
-                addresses.add(fields[1].partition(":")[0])
-    assert addresses
-    assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+                address, _, port = fields[1].partition(":")
+                found.add((address, port))
+    return found
 
 
 def _socket_inodes(pid: int) -> set[str]:
@@ -214,7 +314,11 @@ def _socket_inodes(pid: int) -> set[str]:
 
 def test_no_page_from_elsewhere_may_talk_to_the_cluster(shared_flink: FlinkRest) -> None:
     answer = requests.get(
-        f"http://{LOOPBACK}:{shared_flink.port}/overview", headers={"Origin": "http://elsewhere.example"}, timeout=10
+        f"https://{LOOPBACK}:{shared_flink.port}/overview",
+        headers={"Origin": "http://elsewhere.example"},
+        cert=(str(shared_flink.tls.certificate), str(shared_flink.tls.key)),
+        verify=str(shared_flink.tls.certificate),
+        timeout=10,
     )
     assert answer.headers.get("Access-Control-Allow-Origin") not in ("*", "http://elsewhere.example")
 
@@ -224,6 +328,7 @@ import json, sys
 from pathlib import Path
 from control.flink.cluster import private_cluster
 from control.home import Home
+from control.machine.tls import TlsFiles
 with private_cluster(Home(Path(sys.argv[1])), slots=1) as flink:
     print(json.dumps(flink.port), flush=True)
     input()
@@ -240,7 +345,7 @@ def test_a_private_cluster_is_gone_with_its_process_even_if_that_is_killed(home:
         holder.send_signal(signal.SIGKILL)
         assert wait_until(lambda: not any(one.alive for one in jvms), TIMEOUT_S)
     with pytest.raises(ClusterUnreachable):
-        FlinkRest(port, home.run / "lock").overview()
+        FlinkRest(port, home.run / "lock", TlsFiles(home.tls)).overview()
 
 
 def test_a_private_cluster_is_gone_after_an_error_in_its_block(home: Home) -> None:

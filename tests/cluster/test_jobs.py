@@ -19,6 +19,7 @@ from control.jobs.operations import Operation, Outcome, StopMode
 from control.jobs.reconcile import Submit, Wait
 from control.jobs.specs import BARS_PROGRAM
 from control.jobs.states import State
+from control.machine.tls import TlsFiles
 from control.people.roles import Actor
 from control.waiting import wait_until
 from feed.ticklog import TickLog
@@ -252,7 +253,7 @@ def test_rescaling_beyond_the_free_slots_is_pending_and_takes_what_there_is(
 
 
 def test_without_a_cluster_nothing_happens_and_nobody_claims_a_failure(home: Home) -> None:
-    gone = FlinkRest(1, home.run / "lock")
+    gone = FlinkRest(1, home.run / "lock", TlsFiles(home.tls))
     steering = Steering(home, gone, BARS_PROGRAM)
     steering.create("patient")
     operation = steering.book.start("patient")

@@ -7,6 +7,7 @@ from control.flink.metrics import failures
 from control.flink.rest import FlinkRest
 from control.home import Home
 from control.machine.ports import free_ports
+from control.machine.tls import TlsFiles
 from control.monitor.cluster import Measured, measure_cluster
 from control.monitor.jobs import WatchedJob
 from control.monitor.metrics import Kind, Metric, Reading, Subject
@@ -77,7 +78,7 @@ def test_what_fails_is_told_with_its_lines_of_source(shared_flink: FlinkRest, tm
 
 def test_a_cluster_that_is_away_is_measured_as_such(home: Home) -> None:
     [port] = free_ports(1)
-    gone = FlinkRest(port, home.run / "submit.lock")
+    gone = FlinkRest(port, home.run / "submit.lock", TlsFiles(home.tls))
     seen = measure_cluster(gone, [WatchedJob("bars", True, "UNKNOWN", "")], now_ms())
     gone.close()
     assert seen.readings == [

@@ -65,8 +65,9 @@ def test_containers_share_checkpoints_and_nothing_else(home: Home, peers: Ports)
     cluster = cluster_of(home, peers)
     cluster.write_files()
     settings = yaml.safe_load((cluster.conf / "config.yaml").read_text())
-    shared = [key for key, value in settings.items() if str(home.root) in value]
-    assert shared == ["execution.checkpointing.dir", "execution.checkpointing.savepoint-dir"]
+    shared = {key for key, value in settings.items() if str(home.root) in value}
+    stores = {f"security.ssl.{side}.{store}" for side in ("internal", "rest") for store in ("keystore", "truststore")}
+    assert shared == {"execution.checkpointing.dir", "execution.checkpointing.savepoint-dir", *stores}
     assert not cluster.log.is_relative_to(home.root)
     # What a container says is kept by whoever runs it.
     assert "rootLogger.appenderRef.console.ref = Console" in (cluster.conf / "log4j.properties").read_text()

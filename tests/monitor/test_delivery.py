@@ -11,6 +11,7 @@ from bar.sqlite import Database
 from control.flink.rest import FlinkRest
 from control.home import REPO_ROOT, Home
 from control.machine.ports import LOOPBACK, free_ports
+from control.machine.tls import TlsFiles
 from control.monitor.alerts import note_changes, open_alert_db, open_alerts
 from control.monitor.delivery import (
     FIRST_DELAY_MS,
@@ -231,7 +232,7 @@ def test_the_watch_raises_an_alert_once_and_the_webhook_hears_of_it(
     set_rules(db, ADMIN, {Trouble.NO_DATA: Rule(threshold=0.1)})
     [port] = free_ports(1)
     for _ in range(2):  # the second time as after a restart of the controller
-        flink = FlinkRest(port, home.run / "submit.lock")
+        flink = FlinkRest(port, home.run / "submit.lock", TlsFiles(home.tls))
         with watching(home, flink, watch_every_s=0.05, deliver_every_s=0.05):
             assert wait_until(lambda: bool(receiver.bodies), TIMEOUT_S)
             assert not wait_until(lambda: len(receiver.bodies) > 1, 0.5)

@@ -10,6 +10,7 @@ from bar.sqlite_file import StoreMissingError
 from control.flink.rest import FlinkRest
 from control.home import Home
 from control.machine.ports import free_ports
+from control.machine.tls import TlsFiles
 from control.monitor.history import History
 from control.monitor.metrics import Metric
 from control.monitor.watch import watching
@@ -23,7 +24,7 @@ EVERY_S = 0.05
 def flink(home: Home) -> FlinkRest:
     """A client of a cluster that is not there."""
     [port] = free_ports(1)
-    return FlinkRest(port, home.run / "submit.lock")
+    return FlinkRest(port, home.run / "submit.lock", TlsFiles(home.tls))
 
 
 def measured(home: Home) -> set[Metric]:

@@ -97,7 +97,11 @@ class Project:
 
     def flink(self, path: str) -> Any:
         """Ask the JobManager from where it may be asked."""
-        program = f"import urllib.request as r; print(r.urlopen('http://jobmanager:8081{path}').read().decode())"
+        program = (
+            "import urllib.request; from control.home import Home; from control.machine.tls import TlsFiles\n"
+            f"url, context = 'https://jobmanager:8081{path}', TlsFiles(Home.find().tls).client_context()\n"
+            "print(urllib.request.urlopen(url, context=context).read().decode())"
+        )
         done = self.compose("exec", "-T", "controller", "/opt/venv/bin/python", "-c", program)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

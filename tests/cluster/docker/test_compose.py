@@ -39,7 +39,7 @@ def test_a_chart_moves_behind_the_published_port(project: Project, page: Page) -
 
 def test_the_jobmanager_is_reached_from_its_own_network_alone(project: Project) -> None:
     assert project.flink("/overview")["taskmanagers"] == 1
-    ask = "import urllib.request as r; r.urlopen('http://jobmanager:8081/overview', timeout=5)"
+    ask = "import socket; socket.create_connection(('jobmanager', 8081), timeout=5)"
     for service in ("app", "ingest", "market"):
         assert project.compose("exec", "-T", service, "/opt/venv/bin/python", "-c", ask).returncode != 0, service
     published = docker("ps", "--filter", f"label=com.docker.compose.project={project.name}", "--format", "{{.Ports}}")
