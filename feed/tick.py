@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from feed.tick_time import MAX_TIME_NS, time_ns
+from feed.tick_time import time_ns
 
 TICK_SCHEMA: dict[str, pl.DataType] = {
     "time_ns": pl.Int64(),
@@ -44,7 +44,7 @@ REJECT_SCHEMA: dict[str, pl.DataType] = {
 REASONS = {
     "broken_line": "the line cannot be read as a row of this file",
     "truncated_file": "the file ends in the middle of its data",
-    "bad_time": "time is not epoch ms, us or ns since 1973, nor ISO 8601 with a zone",
+    "bad_time": "time is not epoch s, ms, us or ns, nor ISO 8601 with a zone, of the years 1971 to 2200",
     "no_instrument": "the instrument is empty",
     "bad_instrument": "the instrument is longer than 64 characters or holds control characters",
     "bad_number": "a price is missing, or a number cannot be read, is not finite or is too large to add up exactly",
@@ -162,8 +162,8 @@ def _faults(future_limit_ns: int | None) -> list[tuple[str, pl.Expr]]:
     prices, volume = (pl.col("price_open"), pl.col("price_close")), pl.col("volume")
     unreadable_volume, unreadable_id = (pl.col(f"{n}_given") & pl.col(n).is_null() for n in ("volume", "id"))
     return [
-        ("future", (time > min(future_limit_ns or MAX_TIME_NS, MAX_TIME_NS)).fill_null(False)),
         ("bad_time", time.is_null()),
+        ("future", pl.lit(False) if future_limit_ns is None else (time > future_limit_ns).fill_null(False)),
         ("no_instrument", name.is_null() | (name.str.len_bytes() == 0)),
         # Characters are counted, not bytes: a name of 64 may have four times as many bytes.
         ("bad_instrument", (name.str.len_chars() > MAX_INSTRUMENT_CHARACTERS) | name.str.contains(r"[\x00-\x1f\x7f]")),

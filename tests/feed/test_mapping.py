@@ -157,6 +157,10 @@ def test_rows_that_lack_something_become_rejects_beside_good_ones() -> None:
         ("2025-11-26 07:00:00", "auto", "UTC", 1_764_140_400_000_000_000),
         ("2025-11-26T08:00:00+01:00", "auto", "", 1_764_140_400_000_000_000),
         ("26/11/2025 07.00 +0000", "%d/%m/%Y %H.%M %z", "", 1_764_140_400_000_000_000),
+        ("2025-11-26 08:00:00.123456789", "auto", "Europe/Paris", 1_764_140_400_123_456_789),
+        ("26/11/2025 07.00.00,123456789", "%d/%m/%Y %H.%M.%S,%f", "UTC", 1_764_140_400_123_456_789),
+        (638_000_000_000_000_000, "ns", "", 638_000_000_000_000_000),
+        (10**14, "us", "", 10**17),
     ],
 )
 def test_times_of_all_forms(value: object, time_format: str, zone: str, time_ns: int) -> None:
@@ -168,7 +172,8 @@ def test_times_of_all_forms(value: object, time_format: str, zone: str, time_ns:
     [
         (0, "auto"), (0, "s"), (1_000_000, "s"), (10**13, "us"), (-5, "ms"), ("soon", "auto"), ("", "auto"),
         ("2025-11-26T07:00:00", "iso"), (T_MS, "iso"), ("26/11/2025", "%d/%m/%Y"), ("x", "%d/%m/%Y"), (None, "auto"),
-        (True, "auto"), ({}, "s"), ("nan", "s"), ("1e999999", "s"), (1e300, "s"),
+        (True, "auto"), ({}, "s"), ("nan", "s"), ("1e999999", "s"), (1e300, "s"), (T_MS, "s"), (T_MS, "us"),
+        (20_250_101_120_000, "auto"), ("2025-11-26T07:00:00", "auto"), ("2025-11-26", "auto"),
     ],
 )  # fmt: skip
 def test_what_is_no_time_stays_a_reject(value: object, time_format: str) -> None:
@@ -191,6 +196,7 @@ def test_paths_that_are_none_or_could_take_forever_are_refused(path: str) -> Non
     [
         {"price": ""}, {"price_open": "o"}, {"price": "", "price_open": "o"}, {"price": "", "price_bid": "b"},
         {"time": ""}, {"instrument": "{name}"}, {"time_format": "seconds"}, {"time_format": "%Q"}, {"zone": "Mars"},
+        {"time_format": "%H:%M:%S"}, {"time_format": "%d %H:%M"}, {"time_format": "%Y-%m-%d %I:%M"},
         {"nonsense": "x"}, {"by": "cell"},
     ],
 )  # fmt: skip

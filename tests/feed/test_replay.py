@@ -82,7 +82,7 @@ BAD_LINES = [
     (b"%d,A,1,2,-3" % START_MS, "volume_negative"),
     (b"%d,,1,2,3" % START_MS, "no_instrument"),
     (b"%d,%s,1,2,3" % (START_MS, b"x" * 1_000_000), "bad_instrument"),
-    (b"99999999999999,A,1,2,3", "future"),
+    (b"99999999999999,A,1,2,3", "bad_time"),
     (b"4102444800000,A,1,2,3", "future"),
     (b"0,A,1,2,3", "bad_time"),
 ]

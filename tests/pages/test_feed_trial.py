@@ -14,6 +14,7 @@ from control.home import Home
 from control.keys.store import KeyStore
 from control.people.roles import Actor, Role
 from feed.providers.rest.settings import RestFeed
+from feed.tick import REASONS
 from tests.canary import canary, leaks
 from tests.feed.exchanges.rest_server import Asked, Reply, always, standing_in
 from tests.pages.conftest import LookAs
@@ -63,7 +64,7 @@ def test_raw_answer_ticks_and_rejects_stand_side_by_side() -> None:
     ticks, rejects = (one.value for one in app.dataframe)
     assert ticks["Instrument"].tolist() == ["EUR/USD"]
     assert ticks["Time (UTC)"].tolist() == ["2025-11-26 07:00:00.123"]
-    assert rejects["Why"].tolist() == ["time is not epoch ms, us or ns since 1973, nor ISO 8601 with a zone"]
+    assert rejects["Why"].tolist() == [REASONS["bad_time"]]
 
 
 @pytest.mark.parametrize(

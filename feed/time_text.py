@@ -1,0 +1,217 @@
+"""The reader of times: one value of any form, made nanoseconds since the epoch in UTC by whole-number arithmetic.
+
+    numbers   epoch s, ms, us or ns. Without a unit given, the size tells it: s below 1e11, ms below 1e14, us below
+              1e17, else ns. Those that could also be .NET ticks or a Windows FILETIME are then refused.
+    texts     such a number, decimals and exponents included, or ISO 8601: extended or basic, calendar, week or ordinal
+              date; T, a space or D before the time; minutes and seconds may be missing; `.` or `,` before decimals;
+              then Z, UTC, GMT, an offset, a zone such as Europe/Paris, or an offset with the zone in brackets.
+    zone      of texts that carry none; without it they are refused. A local time that the zone's clock shows twice or
+              never is refused, since only a guess could place it.
+
+Nothing is rounded: a time with digits below the nanosecond is refused, as is a second numbered 60. A binary float
+counts as the shortest decimal number that stands for it.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from zoneinfo import ZoneInfo, available_timezones
+
+NS_PER_UNIT = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+# A bare number below this has that unit; so bare ms, us and ns reach back to March 1973, s to 1971.
+UNIT_BELOW = {"s": 10**11, "ms": 10**14, "us": 10**17, "ns": 10**20}
+_FORMATS = (*NS_PER_UNIT, "auto", "iso")
+_NS_PER_S = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+def _start_ns(year: int) -> int:
+    return (date(year, 1, 1).toordinal() - _EPOCH_DAY) * 86_400 * _NS_PER_S
+
+
+FROM_NS, BEFORE_NS = _start_ns(1971), _start_ns(2201)
+# Counts of 100 ns since the year 1 (.NET) and since 1601 (FILETIME) look like nanoseconds of about 1990, or 1974.
+_TICKS_EPOCHS_NS = _start_ns(1), _start_ns(1601)
+AMBIGUOUS_NS = tuple(((FROM_NS - epoch) // 100, (BEFORE_NS - epoch) // 100) for epoch in _TICKS_EPOCHS_NS)
+
+_MAX_CHARACTERS = 100
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_ZONE_NAME = r"[A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+"
+_ISO = re.compile(
+    r"(?P<year>\d{4})(?:-(?P<month>\d\d)-(?P<day>\d\d)|(?P<basic>\d{4})|-?W(?P<week>\d\d)-?(?P<weekday>\d)"
+    r"|-?(?P<ordinal>\d{3}))"
+    r"(?:(?:[TtD]|[ ]+)(?P<hour>\d\d)(?:(?P<colon>:?)(?P<minute>\d\d)(?:(?P=colon)(?P<second>\d\d))?)?"
+    r"(?:[.,](?P<decimals>\d+))?)?"
+    rf"[ ]*(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+\u2212-])(?P<off_h>\d\d)(?::?(?P<off_m>\d\d))?|(?P<name>{_ZONE_NAME}))?"
+    rf"(?:\[(?P<bracket>{_ZONE_NAME}|UTC|GMT|Z)\])?",
+    re.ASCII | re.IGNORECASE,
+)
+_SAMPLES = (datetime(2031, 12, 24, 15, 4, 5, tzinfo=UTC), datetime(2004, 2, 29, 3, 4, 5, tzinfo=UTC))
+
+
+def is_time_format(text: str) -> bool:
+    """Tell whether this is a format of times: auto, iso, a unit, or a pattern with a whole date (%d/%m/%Y %H:%M)."""
+    if "%" not in text:
+        return text in _FORMATS
+    if "%I" in text and "%p" not in text:
+        return False
+    try:
+        read = [datetime.strptime(sample.strftime(text), text) for sample in _SAMPLES]
+    except (ValueError, re.error):
+        return False
+    return all(one.date() == sample.date() for one, sample in zip(read, _SAMPLES, strict=True))
+
+
+def read_time(value: object, time_format: str = "auto", zone: str = "") -> int | None:
+    """Return a time as nanoseconds since the epoch, or None for what is no time of the years 1971 to 2200.
+
+    time_format: auto, iso, a unit (s, ms, us, ns), or a pattern as `datetime.strptime` knows it, whose %f takes up to
+    nine digits. zone: of texts that carry none, an IANA name.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float | Decimal):
+        return _of_number(value, time_format)
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if len(text) > _MAX_CHARACTERS:
+        return None
+    if time_format not in ("auto", "iso") and time_format not in NS_PER_UNIT:
+        return _within(_of_pattern(text, time_format, zone))
+    if time_format != "iso" and _NUMBER.fullmatch(text):
+        return _of_number(int(text) if text.isdigit() else Decimal(text), time_format)
+    return _within(_of_iso(text, zone)) if time_format in ("auto", "iso") else None
+
+
+def iso_text(time_ns: int) -> str:
+    """Write a time as ISO 8601 in UTC, to the nanosecond."""
+    moment = _EPOCH + timedelta(seconds=time_ns // _NS_PER_S)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns % _NS_PER_S:09d}Z"
+
+
+def _within(time_ns: int | None) -> int | None:
+    return time_ns if time_ns is not None and FROM_NS <= time_ns < BEFORE_NS else None
+
+
+def _of_number(value: float | Decimal, time_format: str) -> int | None:
+    number: int | Fraction
+    if isinstance(value, int):
+        number = value
+    else:
+        decimal = Decimal(repr(value)) if isinstance(value, float) else value
+        if not decimal.is_finite() or not -_MAX_CHARACTERS < decimal.adjusted() < _MAX_CHARACTERS:
+            return None
+        number = Fraction(decimal)
+    unit = (
+        next((unit for unit, below in UNIT_BELOW.items() if number < below), "")
+        if time_format == "auto"
+        else time_format
+    )
+    if unit not in NS_PER_UNIT:
+        return None
+    time_ns = number * NS_PER_UNIT[unit]
+    unclear = time_format == "auto" and unit == "ns" and any(a <= time_ns < b for a, b in AMBIGUOUS_NS)
+    return None if unclear or time_ns.denominator != 1 else _within(int(time_ns))
+
+
+def _of_iso(text: str, zone: str) -> int | None:
+    found = _ISO.fullmatch(text)
+    if found is None:
+        return None
+    hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
+    seconds = 3_600 if found["minute"] is None else 60 if found["second"] is None else 1
+    decimals = found["decimals"] or "0"
+    decimal_ns, below_ns = divmod(int(decimals) * seconds * _NS_PER_S, 10 ** len(decimals))
+    day = _day(found)
+    is_midnight = hour == 24 and not (minute or second or decimal_ns)
+    if day is None or below_ns or minute > 59 or second > 59 or not (hour < 24 or is_midnight):
+        return None
+    local_s = (day - _EPOCH_DAY) * 86_400 + hour * 3_600 + minute * 60 + second + decimal_ns // _NS_PER_S
+    offset_s = _offset_s(found, local_s, zone)
+    return None if offset_s is None else (local_s - offset_s) * _NS_PER_S + decimal_ns % _NS_PER_S
+
+
+def _day(found: re.Match[str]) -> int | None:
+    """Return the day as a proleptic ordinal."""
+    year = int(found["year"])
+    try:
+        if found["week"]:
+            return date.fromisocalendar(year, int(found["week"]), int(found["weekday"])).toordinal()
+        if found["ordinal"]:
+            day = date(year, 1, 1).toordinal() + int(found["ordinal"]) - 1
+            return day if date.fromordinal(day).year == year else None
+        basic = found["basic"] or ""
+        return date(year, int(found["month"] or basic[:2]), int(found["day"] or basic[2:])).toordinal()
+    except ValueError:
+        return None
+
+
+def _offset_s(found: re.Match[str], local_s: int, zone: str) -> int | None:
+    """Return how far local time is ahead of UTC, or None where that is not said or is ambiguous."""
+    name = found["name"] or found["bracket"] or ""
+    if found["utc"] or (not found["sign"] and name.upper() in ("Z", "UTC", "GMT")):
+        return 0 if name.upper() in ("", "Z", "UTC", "GMT") or local_offset_s(local_s, name) == 0 else None
+    if found["sign"]:
+        hours, minutes = int(found["off_h"]), int(found["off_m"] or 0)
+        if hours > 23 or minutes > 59:
+            return None
+        offset_s = (hours * 3_600 + minutes * 60) * (1 if found["sign"] == "+" else -1)
+        return offset_s if not name or offset_s in _offsets_s(local_s, name) else None
+    return local_offset_s(local_s, name or zone) if name or zone else None
+
+
+def local_offset_s(local_s: int, zone: str) -> int | None:
+    """Return the zone's one offset at this local time; None where the clock shows it twice or never."""
+    offsets = _offsets_s(local_s, zone)
+    return offsets[0] if len(offsets) == 1 else None
+
+
+@lru_cache(maxsize=65_536)
+def _offsets_s(local_s: int, zone: str) -> tuple[int, ...]:
+    """Return every offset with which this local time exists in the zone: none, one or two; none in no zone at all."""
+    if zone.upper() in ("Z", "UTC", "GMT"):
+        return (0,)
+    if zone not in _zone_names():
+        return ()
+    local = _EPOCH.replace(tzinfo=None) + timedelta(seconds=local_s)
+    offsets = dict.fromkeys(_utc_offset_s(local.replace(tzinfo=ZoneInfo(zone), fold=fold)) for fold in (0, 1))
+    there = _EPOCH + timedelta(seconds=local_s)
+    return tuple(s for s in offsets if _utc_offset_s((there - timedelta(seconds=s)).astimezone(ZoneInfo(zone))) == s)
+
+
+def _utc_offset_s(moment: datetime) -> int:
+    offset = moment.utcoffset()
+    assert offset is not None
+    return offset // timedelta(seconds=1)
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _of_pattern(text: str, pattern: str, zone: str) -> int | None:
+    """Read a text by a pattern; digits of %f beyond the sixth, which strptime does not know, are taken off first."""
+    shortened = [(text, "", 0)]
+    if "%f" in pattern:
+        for run in re.finditer(r"\d{7,}", text, re.ASCII):
+            for end in (run.end() - count for count in (1, 2, 3)):
+                below_us_ns = int(text[end : run.end()].ljust(3, "0"))
+                shortened.append((text[:end] + text[run.end() :], text[end - 6 : end], below_us_ns))
+    for rest, microseconds, below_us_ns in shortened:
+        try:
+            moment = datetime.strptime(rest, pattern)
+        except ValueError:
+            continue
+        if microseconds and int(microseconds) != moment.microsecond:
+            continue
+        if moment.tzinfo is None and "%Z" in pattern:
+            zone = "UTC" if re.search(r"UTC|GMT", text, re.IGNORECASE) else ""
+        local_s = (moment.replace(tzinfo=UTC, microsecond=0) - _EPOCH) // timedelta(seconds=1)
+        offset_s = local_offset_s(local_s, zone) if moment.tzinfo is None else _utc_offset_s(moment)
+        return None if offset_s is None else (local_s - offset_s) * _NS_PER_S + moment.microsecond * 1_000 + below_us_ns
+    return None
