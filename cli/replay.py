@@ -10,14 +10,17 @@ from pathlib import Path
 
 from bar.frames import FrameError, parse_frames
 from bar.reader import BarReader
+from cli import replay_layout
 from cli.errors import UserError
+from cli.replay_layout import layout_of
 from cli.texts import duration_ms
 from control.flink.cluster import ClusterError
 from control.flink.model import FlinkError
 from control.home import Home
 from control.jobs import replay_run
 from control.jobs.replay_run import Outcome, ReplayError, Request, Standing
-from feed.providers.replay import ReplayFileError
+from feed.files.errors import ReplayFileError
+from feed.tick import REASONS
 
 REJECT_COLUMNS = (
     "source",
@@ -32,24 +35,29 @@ REJECT_COLUMNS = (
     "id",
 )
 
+# What may help where most rows are refused for one reason.
+_ADVICE = {
+    "bad_time": "name another column with --map time=COLUMN, or say how it is written with --time-format or --zone.",
+    "bad_number": "name other columns with --map price=COLUMN or --map volume=COLUMN, or write --decimal , for commas.",
+    "volume_negative": "if sells have a negative volume, say --amounts signed.",
+    "no_instrument": "name another column with --map instrument=COLUMN, or give the name with --instrument NAME.",
+    "bad_instrument": "name another column with --map instrument=COLUMN, or give the name with --instrument NAME.",
+    "bad_id": "name other columns with --id A,B.",
+    "duplicate": "if the ids repeat, name more columns with --id A,B.",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="CSV, JSON Lines or Parquet; .gz and .zst too"
+        "files", nargs="+", type=Path, metavar="FILE", help="CSV, JSON, Parquet or Arrow, packed or not"
     )
     parser.add_argument("--frames", default="1s,1m,1h", help="frames to make, such as 1s,5m,1h (default %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="BARS.csv", help="where the bars go")
     parser.add_argument("--rejects", type=Path, metavar="REJECTS.csv", help="where rows that are in no bar go")
     parser.add_argument("--lateness", default="5m", help="how late a tick may come behind its instrument's newest")
-    parser.add_argument(
-        "--map",
-        action="append",
-        default=[],
-        metavar="FIELD=COLUMN",
-        help="a column's own name, such as time=ts or price=last; may be repeated",
-    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    replay_layout.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +83,9 @@ def run(args: argparse.Namespace) -> int:
             f"{error.filename or scratch}: {error.strerror}; free some space or name another place."
         ) from error
     print(json.dumps(_as_json(outcome)) if args.json else _as_text(outcome, args))
+    if not outcome.accepted:
+        sys.stderr.write(f"barmill: {_no_tick(outcome, args)}\n")
+        return 1
     return 0
 
 
@@ -82,14 +93,8 @@ def _request(args: argparse.Namespace) -> Request:
     for path in args.files:
         if not path.is_file():
             raise UserError(f"There is no file {path}; check the name.")
-    columns = {}
-    for pair in args.map:
-        field, equals, column = pair.partition("=")
-        if not (field and equals and column):
-            raise UserError(f"--map {pair} is not FIELD=COLUMN; write for example --map time=ts.")
-        columns[column] = field
     try:
-        return Request(args.files, columns, parse_frames(args.frames), duration_ms(args.lateness, "--lateness"))
+        return Request(args.files, layout_of(args), parse_frames(args.frames), duration_ms(args.lateness, "--lateness"))
     except FrameError as error:
         raise UserError(f"--frames: {error}") from error
 
@@ -135,7 +140,7 @@ def _as_text(outcome: Outcome, args: argparse.Namespace) -> str:
     rate = outcome.accepted / outcome.folding_s if outcome.folding_s else 0
     lines = [
         f"read      {outcome.read:,} rows",
-        f"accepted  {outcome.accepted:,} ticks, all of them in the bars of every frame",
+        f"accepted  {outcome.accepted:,} ticks" + ", all of them in the bars of every frame" * bool(outcome.accepted),
         f"rejected  {sum(outcome.rejected.values()):,}" + (f": {rejected}" if rejected else ""),
         f"bars      {bars or 'none'}, in {args.out}",
         f"took      {outcome.total_s:.1f} s, of which {outcome.folding_s:.1f} s at {rate:,.0f} ticks/s",
@@ -143,6 +148,15 @@ def _as_text(outcome: Outcome, args: argparse.Namespace) -> str:
     if outcome.rejected and not args.rejects:
         lines.append("Name a file with --rejects to see every rejected row with its line and reason.")
     return "\n".join(lines)
+
+
+def _no_tick(outcome: Outcome, args: argparse.Namespace) -> str:
+    """Say in one sentence why there is no tick at all, and what may help."""
+    if not outcome.read:
+        return f"{', '.join(map(str, args.files))[:200]} holds no rows, so there are no bars; name another file."
+    reason = max(outcome.rejected, key=lambda name: outcome.rejected[name])
+    advice = _ADVICE.get(reason, "look at them with --rejects REJECTS.csv.")
+    return f"No row became a tick; most were refused because {REASONS.get(reason, reason)}: {advice}"
 
 
 class _ProgressLine:

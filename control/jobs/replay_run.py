@@ -22,6 +22,7 @@ from control.flink.settings import Memory
 from control.home import Home
 from control.jobs.specs import BARS_PROGRAM
 from control.waiting import wait_until
+from feed.files.layout import Layout
 from feed.intake import Intake
 from feed.providers.replay import ReplayProvider
 from feed.ticklog import TickLog
@@ -40,10 +41,10 @@ class ReplayError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What to replay: files in this order, columns by their own names, into these frames."""
+    """What to replay: files in this order, with this layout or our names by theirs, into these frames."""
 
     files: Sequence[Path]
-    columns: Mapping[str, str]
+    layout: Layout | Mapping[str, str]
     frames: Sequence[Frame]
     lateness_ms: int
     parallelism: int = 1
@@ -126,7 +127,7 @@ def rejects(home: Home) -> pl.DataFrame:
 
 
 def _feed(request: Request, log: TickLog, standing: Standing, stop: threading.Event) -> None:
-    provider = ReplayProvider(request.files, request.columns)
+    provider = ReplayProvider(request.files, request.layout)
     for done in Intake(log, provider, duplicate_window_ms=request.lateness_ms).run(stop):
         standing.read += done.read
         standing.accepted += done.accepted

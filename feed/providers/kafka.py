@@ -8,10 +8,10 @@ import polars as pl
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from control.kafka.access import AccessError
+from feed.files.lines import Lines
+from feed.files.tables import BROKEN_SCHEMA, Rows, json_rows
 from feed.provider import Batch, ProviderError
 from feed.providers.kafka_topic import TopicReading
-from feed.providers.lines import Lines
-from feed.providers.tables import BROKEN_SCHEMA, Rows, json_rows
 from feed.settings import PricesTopic
 
 _NO_ROWS = Rows(pl.DataFrame(), pl.DataFrame(schema=BROKEN_SCHEMA), 0)

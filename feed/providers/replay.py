@@ -1,7 +1,6 @@
 """The replay provider: prices from files, at the speed they happened, faster, or as fast as they can be read."""
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,53 +8,73 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from feed.files.layout import Layout
+from feed.files.tables import Rows
 from feed.intake import MAX_BLOCK_ROWS
-from feed.provider import Batch, ProviderError
-from feed.providers.lines import CutLine, read_lines
-from feed.providers.tables import Rows, csv_header, csv_rows, cut_line, json_rows
+from feed.provider import Batch
+from feed.providers.files import rows_of
 from feed.tick_time import time_ns
-
-logger = logging.getLogger(__name__)
 
 LIVE_BLOCK_MS = 100
 LIVE_BLOCK_ROWS = 20_000
-_KNOWN = ("time", "instrument", "price", "price_open", "price_close", "volume", "id")
 _NS_PER_MS = 1_000_000
 
 
-class ReplayFileError(ProviderError):
-    """The file cannot be replayed at all; the sentence says why and what to do."""
+@dataclass(frozen=True)
+class _Place:
+    """How far the files have been read: the number of a file, that of a document in it, and its last line taken."""
+
+    file: int = 0
+    document: int = 0
+    line: int = 0
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "_Place":
+        """Read a cursor; those from before archives were read have no document."""
+        numbers = json.loads(cursor) if cursor else ()
+        return cls(numbers[0], numbers[2] if len(numbers) > 2 else 0, numbers[1]) if numbers else cls()
+
+    @property
+    def cursor(self) -> str:
+        """Return the place as a cursor."""
+        return json.dumps([self.file, self.line, self.document] if self.document else [self.file, self.line])
 
 
 @dataclass(frozen=True)
 class ReplayProvider:
     """Files, read one after the other.
 
-    columns: our name by the file's name, for files that call things differently, such as {"ts": "time"}.
+    layout: which of their columns are which fields, or our names by theirs, such as {"ts": "time"}.
     speed: 1 replays as fast as it happened, 10 ten times as fast, None as fast as possible.
     """
 
     files: Sequence[Path]
-    columns: Mapping[str, str]
+    layout: Layout | Mapping[str, str]
     speed: float | None = None
     name: str = "replay"
     live: bool = False
 
     def batches(self, cursor: str | None, stop: threading.Event) -> Iterator[Batch]:
-        """Yield the files' rows in their order; the cursor is the file's number and the last line taken."""
-        at_file, at_line = json.loads(cursor) if cursor else (0, 0)
+        """Yield the files' rows in their order; the cursor is where in which file the last of them was.
+
+        Raise ReplayFileError where a file cannot be read at all, or does not fit the layout.
+        """
+        begin = _Place.of(cursor)
+        layout = self.layout if isinstance(self.layout, Layout) else Layout.of_names(self.layout)
         paced = _Pace(self.speed, stop) if self.speed is not None else None
-        for number, path in enumerate(self.files):
-            if number < at_file:
+        for file, path in enumerate(self.files):
+            if file < begin.file:
                 continue
-            done = at_line if number == at_file else 0
-            for rows in self._rows(path):
-                if rows.last_line <= done:
+            document, last_shown = -1, None
+            for shape, rows in rows_of(path, layout):
+                document += shape.document.shown != last_shown
+                last_shown = shape.document.shown
+                place = _Place(file, document, rows.last_line)
+                if (file, document, rows.last_line) <= (begin.file, begin.document, begin.line):
                     continue
-                batches = self._cut(rows, done, number)
+                done = begin.line if (file, document) == (begin.file, begin.document) else 0
+                batches = self._cut(rows, done, place, _origin(path, last_shown))
                 yield from batches if paced is None else paced.slowly(batches)
                 if stop.is_set():
                     return
@@ -64,7 +83,7 @@ class ReplayProvider:
         """Return None: the files are read whole, and what is in them is what there is."""
         return
 
-    def _cut(self, rows: Rows, done: int, file: int) -> Iterator[Batch]:
+    def _cut(self, rows: Rows, done: int, place: _Place, origin: str) -> Iterator[Batch]:
         """Turn rows into batches of at most a block, the broken lines with the last of them."""
         ticks = rows.ticks.filter(pl.col("line") > done) if rows.ticks.height else rows.ticks
         broken = rows.broken.filter(pl.col("line") > done)
@@ -72,78 +91,14 @@ class ReplayProvider:
         starts = range(0, max(ticks.height, 1), step)
         for start in starts:
             part, last = ticks.slice(start, step), start == starts[-1]
-            cursor = json.dumps([file, rows.last_line if last else part["line"][-1]])
-            share = (file + rows.share) / len(self.files)
-            yield Batch(part, cursor, None, broken if last else pl.DataFrame(), self.files[file].name, share)
+            here = place if last else replace(place, line=part["line"][-1])
+            share = (place.file + rows.share) / len(self.files)
+            yield Batch(part, here.cursor, None, broken if last else pl.DataFrame(), origin, share)
 
-    def _rows(self, path: Path) -> Iterator[Rows]:
-        kinds = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
-        kind = kinds[-1].lower() if kinds else ".csv"
-        try:
-            if kind == ".parquet":
-                yield from self._parquet(path)
-            elif kind in (".jsonl", ".ndjson", ".json"):
-                for lines in read_lines(path):
-                    rows = cut_line(lines) if isinstance(lines, CutLine) else json_rows(lines)
-                    yield replace(rows, ticks=self._named(rows.ticks))
-            else:
-                yield from self._csv(path)
-        except OSError as error:
-            raise ReplayFileError(f"{path} cannot be read: {error.strerror or error}.") from error
 
-    def _csv(self, path: Path) -> Iterator[Rows]:
-        header: list[str] | None = None
-        separator = ","
-        for lines in read_lines(path):
-            if isinstance(lines, CutLine):
-                yield cut_line(lines)
-                continue
-            if header is None:
-                first, _, rest = lines.data.partition(b"\n")
-                header, separator = self._header(path, first)
-                lines = replace(lines, data=rest, first_line=2)
-                yield Rows(pl.DataFrame(), pl.DataFrame(schema={"line": pl.Int64}), 1)
-            if lines.data:
-                yield csv_rows(lines, header, separator)
-
-    def _header(self, path: Path, first: bytes) -> tuple[list[str], str]:
-        try:
-            names, separator = csv_header(first)
-        except UnicodeDecodeError as error:
-            raise ReplayFileError(
-                f"{path} does not start with a line of UTF-8 text; convert it to UTF-8 first."
-            ) from error
-        names = [self.columns.get(name, name) for name in names]
-        self._require(path, names)
-        return names, separator
-
-    def _parquet(self, path: Path) -> Iterator[Rows]:
-        try:
-            file = pq.ParquetFile(path)
-        except pa.ArrowInvalid as error:
-            raise ReplayFileError(f"{path} is not a whole Parquet file: {error}.") from error
-        names = {name: self.columns.get(name, name) for name in file.schema_arrow.names}
-        self._require(path, list(names.values()))
-        wanted = [name for name, ours in names.items() if ours in _KNOWN]
-        done = 0
-        for batch in file.iter_batches(MAX_BLOCK_ROWS, columns=wanted):
-            table = self._named(pl.DataFrame(pl.from_arrow(batch)))
-            line = pl.int_range(done + 1, done + 1 + table.height, dtype=pl.Int64)
-            done += table.height
-            share = done / max(file.metadata.num_rows, 1)
-            yield Rows(table.with_columns(line=line), pl.DataFrame(schema={"line": pl.Int64}), done, share)
-
-    def _named(self, table: pl.DataFrame) -> pl.DataFrame:
-        return table.rename({name: ours for name, ours in self.columns.items() if name in table.columns})
-
-    def _require(self, path: Path, names: Sequence[str]) -> None:
-        prices = "price" in names or {"price_open", "price_close"} <= set(names)
-        missing = [name for name in ("time", "instrument") if name not in names] + ([] if prices else ["price"])
-        if missing:
-            raise ReplayFileError(
-                f"{path} has no column {' or '.join(missing)} but {', '.join(names)[:200]};"
-                f" say which it is with --map {missing[0]}=COLUMN."
-            )
+def _origin(path: Path, shown: str) -> str:
+    """Return the name that rejects bear: the file's, and that of a member of an archive."""
+    return path.name + shown.removeprefix(str(path))
 
 
 class _Pace:
@@ -173,12 +128,12 @@ class _Pace:
                 continue
             last = end == due.len()
             ticks = batch.ticks.slice(start, end - start)
-            file = json.loads(batch.cursor)[0]
+            place = _Place.of(batch.cursor)
             self._newest_ns = int(due[end - 1])
             yield replace(
                 batch,
                 ticks=ticks,
-                cursor=batch.cursor if last else json.dumps([file, ticks["line"][-1]]),
+                cursor=batch.cursor if last else replace(place, line=ticks["line"][-1]).cursor,
                 complete_to_ms=self._newest_ns // _NS_PER_MS,
                 broken=batch.broken if last else pl.DataFrame(),
             )

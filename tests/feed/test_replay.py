@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 import zstandard
 
+from feed.files.errors import ReplayFileError
 from feed.intake import Intake
-from feed.providers.replay import ReplayFileError, ReplayProvider
+from feed.providers.replay import ReplayProvider
 from feed.ticklog import TickLog
 from tests.bars.ticks import START_MS
 

@@ -1,0 +1,1 @@
+"""Files of ticks: containers, encodings, formats, and which of their columns are which fields."""

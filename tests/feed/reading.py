@@ -1,0 +1,42 @@
+"""Reads files as a replay does: through the provider and intake into a tick log, without Flink."""
+
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from feed.files.layout import Layout
+from feed.intake import Intake
+from feed.providers.replay import ReplayProvider
+from feed.tick import TICK_SCHEMA
+from feed.ticklog import TickLog
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of the rows of some files: ticks, rejects, and how many rows were read."""
+
+    ticks: pl.DataFrame
+    rejects: pl.DataFrame
+    read: int
+
+    @property
+    def closes(self) -> list[float]:
+        return self.ticks["price_close"].to_list()
+
+    @property
+    def refused(self) -> list[tuple[int, str]]:
+        return self.rejects.sort("line").select("line", "reason").rows()
+
+
+def take(files: Path | Sequence[Path], layout: Layout | None = None) -> Taken:
+    paths = [files] if isinstance(files, Path) else files
+    with tempfile.TemporaryDirectory() as folder, TickLog.open(Path(folder) / "ticks.sqlite", durable=False) as log:
+        for _ in Intake(log, ReplayProvider(paths, layout or Layout())).run(threading.Event()):
+            pass
+        blocks = [block for _, block in log.blocks()]
+        ticks = pl.concat(blocks) if blocks else pl.DataFrame(schema=TICK_SCHEMA)
+        return Taken(ticks, log.rejects(), sum(source.read for source in log.sources()))

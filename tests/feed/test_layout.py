@@ -1,0 +1,151 @@
+"""Which column is which field, whatever a file calls it and however it writes it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from feed.files.errors import ReplayFileError
+from feed.files.layout import Layout
+from feed.mapping.row_mapping import RowMapping
+from tests.bars.ticks import START_MS
+from tests.feed.reading import Taken, take
+
+ISO = "2025-01-01 12:00:00"
+ISO_NS = 1_735_732_800_000_000_000
+
+
+def read(tmp_path: Path, text: str, **layout: object) -> Taken:
+    (tmp_path / "ticks").write_text(text)
+    return take(tmp_path / "ticks", Layout(**layout))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"time,instrument,last,volume,price\n{START_MS},A,5.1,1,4900\n",
+        f'{{"time": {START_MS}, "instrument": "A", "last": 5.1, "volume": 1, "price": 4900}}\n',
+        f'[{{"time": {START_MS}, "instrument": "A", "last": "5.1", "volume": 1, "price": 4900}}]\n',
+        f'{{"time": {START_MS}, "instrument": "A", "last": 5.1, "volume": 1, "price": 4900, "price_open": 7}}\n',
+    ],
+)
+def test_a_mapped_column_wins_over_one_of_the_fields_own_name(tmp_path: Path, text: str) -> None:
+    taken = read(tmp_path, text, sources={"price": ("last",)})
+    assert (taken.ticks["price_open"].to_list(), taken.closes) == ([5.1], [5.1])
+
+
+def test_a_mapped_time_wins_in_json_lines(tmp_path: Path) -> None:
+    row = {"ts": START_MS, "time": START_MS + 3_600_000, "instrument": "A", "price": 1.5}
+    taken = read(tmp_path, json.dumps(row), sources={"time": ("ts",)})
+    assert taken.ticks["time_ns"].to_list() == [START_MS * 1_000_000]
+
+
+def test_a_column_that_is_mapped_to_one_field_is_not_another_by_its_name(tmp_path: Path) -> None:
+    text = f"time,id,price\n{START_MS},A,1\n{START_MS + 1},A,2\n"
+    taken = read(tmp_path, text, sources={"instrument": ("id",)})
+    assert (taken.closes, taken.ticks["id"].to_list()) == ([1.0, 2.0], [None, None])
+
+
+def test_a_file_without_a_header_is_recognized_and_read_with_names_or_numbers(tmp_path: Path) -> None:
+    text = f"401,93500.1,0.5,{START_MS},True\n402,93500.2,0.25,{START_MS + 1},False\n"
+    with pytest.raises(ReplayFileError, match=r"no line of column names: its first line is 401,.* --columns a,b,c"):
+        read(tmp_path, text)
+    constants = {"instrument": "BTC"}
+    named = read(tmp_path, text, columns=("trade", "price", "volume", "time", "maker"), constants=constants)
+    sources = {"time": ("4",), "price": ("2",), "volume": ("3",)}
+    numbered = read(tmp_path, text, header=False, sources=sources, constants=constants)
+    for taken in (named, numbered):
+        assert taken.ticks.select("instrument", "price_close", "volume", "line").rows() == [
+            ("BTC", 93500.1, 0.5, 1),
+            ("BTC", 93500.2, 0.25, 2),
+        ]
+
+
+def test_rows_of_json_that_are_lists_are_read_with_names(tmp_path: Path) -> None:
+    text = json.dumps([[START_MS, "1.5", "2"], [START_MS + 1, "1.6", "3"]])
+    taken = read(tmp_path, text, columns=("time", "price", "volume"), constants={"instrument": "A"})
+    assert taken.ticks.select("price_close", "volume").rows() == [(1.5, 2.0), (1.6, 3.0)]
+
+
+def test_nested_members_of_json_are_read_by_their_path(tmp_path: Path) -> None:
+    text = "\n".join(json.dumps({"s": "A", "k": {"t": START_MS + n, "c": [0, n + 1]}}) for n in range(2))
+    taken = read(tmp_path, text, sources={"time": ("k.t",), "instrument": ("s",), "price": ("k.c[1]",)})
+    assert taken.closes == [1.0, 2.0]
+
+
+def test_quotes_with_date_and_time_apart_and_a_zone_are_read(tmp_path: Path) -> None:
+    text = "<DATE>\t<TIME>\t<BID>\t<ASK>\n2025.01.01\t13:00:00.123\t1.1000\t1.1002\n2025.01.01\t13:00:00.2\t\t1.1003\n"
+    taken = read(
+        tmp_path,
+        text,
+        sources={"time": ("<DATE>", "<TIME>"), "price_bid": ("<BID>",), "price_ask": ("<ASK>",)},
+        constants={"instrument": "EURUSD"},
+        time_format="%Y.%m.%d %H:%M:%S.%f",
+        zone="Europe/Paris",
+    )
+    assert taken.ticks.select("time_ns", "price_close").rows() == [(ISO_NS + 123_000_000, 1.1001)]
+    assert taken.refused == [(3, "bad_number")]
+
+
+def test_a_time_with_a_part_missing_is_refused(tmp_path: Path) -> None:
+    text = "d,t,instrument,price\n2025-01-01,,A,1\n2025-01-01,12:00:00,A,2\n"
+    taken = read(tmp_path, text, sources={"time": ("d", "t")}, zone="UTC")
+    assert (taken.closes, taken.refused) == ([2.0], [(2, "bad_time")])
+
+
+def test_decimal_commas_are_read_and_a_point_beside_them_is_refused(tmp_path: Path) -> None:
+    text = f"time;instrument;price;volume\n{START_MS};A;1,12551;1,5\n{START_MS};A;1.500,5;1\n{START_MS};A;1.500;1\n"
+    taken = read(tmp_path, text, decimal=",")
+    assert taken.ticks.select("price_close", "volume").rows() == [(1.12551, 1.5)]
+    assert taken.refused == [(3, "bad_number"), (4, "bad_number")]
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_signs_of_amounts_are_left_out_only_if_asked_for(tmp_path: Path, decimal: str) -> None:
+    text = f"time;instrument;price;volume\n{START_MS};A;1;-2{decimal}5\n"
+    assert read(tmp_path, text, decimal=decimal).refused == [(2, "volume_negative")]
+    assert read(tmp_path, text, decimal=decimal, absolute=True).ticks["volume"].to_list() == [2.5]
+
+
+@pytest.mark.parametrize(
+    ("header", "layout", "sentence"),
+    [
+        ("ts,instrument,price", {}, r"has no column time but ts, instrument.*--map time=COLUMN"),
+        ("time,price", {}, r"has no column instrument but .*--instrument NAME"),
+        ("time,instrument,price_bid", {}, r"has no column price but"),
+        ("time,instrument,price", {"sources": {"volume": ("qty",)}}, r"no column qty, which volume is mapped to"),
+        ("time,instrument,price,price", {"sources": {"price": ("price",)}}, r"has 2 columns price"),
+    ],
+)
+def test_columns_that_are_missing_are_named(
+    tmp_path: Path, header: str, layout: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(ReplayFileError, match=sentence):
+        read(tmp_path, f"{header}\n{','.join('x' * (header.count(',') + 1))}\n", **layout)
+
+
+def test_a_foreign_json_file_says_which_members_it_has(tmp_path: Path) -> None:
+    with pytest.raises(ReplayFileError, match=r"has no column time or instrument or price but e, T, s, p; say which"):
+        read(tmp_path, json.dumps({"e": "trade", "T": START_MS, "s": "A", "p": "1.5"}))
+
+
+def test_a_row_of_empty_cells_is_a_reject(tmp_path: Path) -> None:
+    assert read(tmp_path, f"time,instrument,price\n,,\n{START_MS},A,1\n").refused == [(2, "bad_time")]
+    assert read(tmp_path, f'{{"time": {START_MS}, "instrument": "A", "price": 1}}\n{{}}\n').refused == [(2, "bad_time")]
+
+
+def test_one_float_among_whole_times_rounds_none_of_them(tmp_path: Path) -> None:
+    first, second = 1_735_732_799_999_999_999, 1_735_732_800_000_000_001
+    rows = [f'{{"time": {time}, "instrument": "A", "price": 1.5}}' for time in (first, f"{second}.0")]
+    taken = read(tmp_path, "\n".join(rows))
+    assert taken.ticks["time_ns"].to_list()[0] == first
+    assert taken.read == 2
+
+
+def test_a_mapping_of_a_feed_reads_a_file(tmp_path: Path) -> None:
+    mapping = RowMapping(time="T", instrument="=A", price_bid="b", price_ask="['a b']", time_format="s", zone="UTC")
+    layout = Layout().with_mapping(mapping)
+    assert layout.constants == {"instrument": "A"}
+    (tmp_path / "t").write_text(f"T,b,a b\n{ISO_NS // 10**9},1.1,1.3\n")
+    taken = take(tmp_path / "t", layout)
+    assert taken.ticks.select("time_ns", "price_close").rows() == [(ISO_NS, 1.2)]
