@@ -11,8 +11,10 @@ import polars as pl
 
 from bar import query
 from bar.frames import USUAL_FRAMES, Frame, parse_frame
+from bar.holdings import holdings
 from bar.model import BAR_SCHEMA
-from bar.query import BarQuery, FrameNotStoredError
+from bar.pieces import pieces
+from bar.query import BarQuery, FrameNotStoredError, Splice
 from bar.sqlite import Database
 from bar.sqlite_file import open_for_reading
 from bar.store import Progress, Removed
@@ -105,16 +107,24 @@ class BarReader:
 
     def at_once(self, instrument: str, frame: Frame) -> int:
         """Return how many bars to read at once, so that nobody waits."""
-        return query.at_once(frame, self._stored(instrument))
+        splice = self._splice(instrument, frame)
+        newest_ms = max((self._newest_ms(instrument, piece.frame) for piece in splice.pieces), default=0)
+        return query.at_once(frame, splice.pieces, newest_ms)
 
     def read(self, asked: BarQuery) -> pl.DataFrame:
         """Return the bars asked for, oldest first; raise FrameNotStoredError for a frame that cannot be made."""
-        return query.read(self._db, asked, self._stored(asked.instrument), self._reached_ms())
+        splice = self._splice(asked.instrument, asked.frame, asked.as_of_ms)
+        if not splice.pieces and (stored := self._stored(asked.instrument)):
+            raise FrameNotStoredError(
+                f"There are no {asked.frame.text} bars of {asked.instrument}, nor any to make them of; it has"
+                f" {', '.join(one.text for one in stored)}."
+            )
+        return query.read(self._db, asked, splice)
 
     def changed_since(self, instrument: str, frame: Frame, changed_ms: int, from_ms: int) -> pl.DataFrame:
         """Return the bars from `from_ms` on that changed at or after `changed_ms`, oldest first; of any frame."""
         asked = BarQuery(instrument, frame, from_ms)
-        return query.changed_since(self._db, asked, self._stored(instrument), self._reached_ms(), changed_ms)
+        return query.changed_since(self._db, asked, self._splice(instrument, frame), changed_ms)
 
     def bars(self, instrument: str, frame: str, from_ms: int | None = None, to_ms: int | None = None) -> pl.DataFrame:
         """Return the bars that start in [from_ms, to_ms), oldest first."""
@@ -155,9 +165,12 @@ class BarReader:
 
         Those of a bar that is rolled up are what it was when bars it is made of changed.
         """
-        stored, wanted = self._stored(instrument), parse_frame(frame)
-        if wanted not in stored:
-            return query.versions(self._db, instrument, wanted, start_ms, stored, self._reached_ms())
+        wanted = parse_frame(frame)
+        within = self._splice(instrument, wanted).within(start_ms, start_ms + wanted.length_ms)
+        if [piece.frame for piece in within] != [wanted]:
+            return query.versions(
+                self._db, instrument, wanted, start_ms, lambda at_ms: self._splice(instrument, wanted, at_ms)
+            )
         return pl.concat(
             [self.revisions(instrument, frame, start_ms), self.bars(instrument, frame, start_ms, start_ms + 1)]
         )
@@ -193,7 +206,8 @@ class BarReader:
 
     def progress(self) -> list[Progress]:
         """Return how far each shard of each job is."""
-        names = [field.name for field in fields(Progress)]
+        there = self._db.table("progress").columns_dict  # fewer in an older file that no job has written to since
+        names = [field.name for field in fields(Progress) if field.name in there]
         rows = self._db.conn.execute(f"SELECT {', '.join(names)} FROM progress ORDER BY job, shard")
         return [
             Progress(**{**dict(zip(names, row, strict=True)), "final": bool(row[names.index("final")])}) for row in rows
@@ -233,10 +247,17 @@ class BarReader:
     def _stored(self, instrument: str) -> list[Frame]:
         return sorted(map(parse_frame, self.frames(instrument)))
 
-    def _reached_ms(self) -> int | None:
-        """Return the newest tick that any job has seen, None where no job expects any more."""
-        row = self._db.conn.execute("SELECT CASE WHEN min(final) = 0 THEN max(newest_tick_ms) END FROM progress")
-        return row.fetchone()[0]  # type: ignore[no-any-return]
+    def _splice(self, instrument: str, frame: Frame, as_of_ms: int | None = None) -> Splice:
+        """Return what bars are put together from, which is nothing where no stored frame divides theirs."""
+        fit = [one for one in self._stored(instrument) if one.divides(frame)]
+        known = holdings(self._db, instrument, fit, as_of_ms)
+        parts = pieces(frame, known.held)
+        return Splice(parts, known.reached_ms(parts[-1].frame) if parts else None)
+
+    def _newest_ms(self, instrument: str, frame: Frame) -> int:
+        query = "SELECT end_ms FROM bars WHERE instrument = ? AND frame = ? ORDER BY start_ms DESC LIMIT 1"
+        row = self._db.conn.execute(query, (instrument, frame.text)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def _frame(self, query: str, values: Sequence[object] | dict[str, object]) -> pl.DataFrame:
         return _bars(self._db.conn.execute(query, values).fetchall())

@@ -8,7 +8,7 @@ import polars as pl
 
 from bar.frames import Frame
 from bar.model import BAR_SCHEMA, BarState
-from bar.query import BarQuery, read
+from bar.query import BarQuery, read, splice_of
 from bar.sqlite import Database
 from bar.store import upsert_sql
 
@@ -28,12 +28,12 @@ def remove_some(db: Database, instrument: str, frame: Frame, into: Frame, before
     with db.atomic():
         db.conn.execute(_MARK, (frame.text, before_ms))
         begin_ms, end_ms = _next_range(db, instrument, frame, into, before_ms, most)
-        rolled = read(db, BarQuery(instrument, into, begin_ms, end_ms), [frame], None)
+        rolled = read(db, BarQuery(instrument, into, begin_ms, end_ms), splice_of(frame))
         forming = rolled.filter(pl.col("state") == BarState.FORMING.value)
         if forming.height:
             end_ms = forming["start_ms"][0]
             rolled = rolled.filter(pl.col("start_ms") < end_ms)
-        _write_missing(db, rolled, read(db, BarQuery(instrument, into, begin_ms, end_ms), [into], None))
+        _write_missing(db, rolled, read(db, BarQuery(instrument, into, begin_ms, end_ms), splice_of(into)))
         range_sql, values = "instrument = ? AND frame = ? AND start_ms < ?", (instrument, frame.text, end_ms)
         removed = db.conn.execute(f"DELETE FROM bars WHERE {range_sql}", values).rowcount
         db.conn.execute(f"DELETE FROM bar_revisions WHERE {range_sql}", values)

@@ -58,7 +58,32 @@ def grouping(bars: str, open_at: str, close_at: str) -> str:
     )
 
 
-def finish(rows: list[tuple[object, ...]], instrument: str, frame: Frame, reached_ms: int | None) -> pl.DataFrame:
+def grouped(rows: list[tuple[object, ...]], *, settled: bool) -> pl.DataFrame:
+    """Return what `grouping` found as a table; settled: none of its bars forms any more, whatever is stored."""
+    table = pl.DataFrame(rows, _GROUPED, orient="row")
+    return table.with_columns(forming=pl.lit(0, pl.Int64)) if settled else table
+
+
+def joined(groups: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Join groups of neighboring stretches of time, the newest stretch first, where parts of one bar are in several."""
+    sums = ("volume_whole", "volume_fraction", "turnover_whole", "turnover_fraction", "traded", "ticks", "revision")
+    if len(groups) == 1:
+        return groups[0]
+    return (
+        pl.concat(groups)
+        .group_by("start_ms", maintain_order=True)
+        .agg(
+            pl.last("open"),
+            pl.first("close"),
+            *(pl.max(name) for name in ("high", "last_tick_ms", "forming", "changed_ms")),
+            *(pl.min(name) for name in ("low", "first_tick_ms")),
+            *(pl.sum(name) for name in sums),
+        )
+        .select(_GROUPED.keys())
+    )
+
+
+def finish(groups: pl.DataFrame, instrument: str, frame: Frame, reached_ms: int | None) -> pl.DataFrame:
     """Turn what `grouping` found into bars (BAR_SCHEMA), oldest first.
 
     reached_ms: up to when the jobs have seen ticks; None when nothing more is expected.
@@ -67,8 +92,7 @@ def finish(rows: list[tuple[object, ...]], instrument: str, frame: Frame, reache
     volume, turnover = (amount(f"{name}_whole", f"{name}_fraction") for name in ("volume", "turnover"))
     open_still = (pl.col("forming") > 0) | (pl.lit(False) if reached_ms is None else end_ms > reached_ms)
     return (
-        pl.DataFrame(rows, _GROUPED, orient="row")
-        .reverse()
+        groups.reverse()
         .with_columns(*_carried("volume"), *_carried("turnover"))
         .with_columns(
             instrument=pl.lit(instrument),
@@ -84,11 +108,6 @@ def finish(rows: list[tuple[object, ...]], instrument: str, frame: Frame, reache
         )
         .select(BAR_SCHEMA.keys())
     )
-
-
-def longest_divisor(frame: Frame, stored: Sequence[Frame]) -> Frame | None:
-    """Return the longest of the stored frames that divides this one: itself where it is stored; None without one."""
-    return max((one for one in stored if one.divides(frame)), default=None)
 
 
 def _parts(value: str, name: str) -> str:

@@ -6,6 +6,8 @@
     progress       one row per job and shard: how far the job has read, and what it counted
     written        how many bars and versions of bars each job has written, which only rises
     removed        one row per frame that is not kept for ever: up to when its bars were removed, and how many
+    coverage       how far bars of each frame hold all ticks, and
+    seams          where they may lack some: both see bar/holdings.py
 
 Writing is safe to repeat: a job that restarts from a checkpoint publishes some bars again, and a version with fewer
 ticks never replaces one with more. What readers have seen closed stays closed; a change after that is a revision.
@@ -19,12 +21,15 @@ from typing import Self
 
 import polars as pl
 
-from bar import revisions
+from bar import holdings, revisions
 from bar.model import BAR_KEY, BAR_SCHEMA, BAR_VALUES
+from bar.progress import Progress
 from bar.sqlite import Database, Migrations
 from bar.sqlite_file import open_for_writing
 from feed import rejects
 from feed.tick import REJECT_SCHEMA
+
+__all__ = ["BarStore", "Progress", "Removed", "upsert_sql"]
 
 _migrations = Migrations("bars")
 _SQL_TYPES = {pl.String(): "TEXT", pl.Int64(): "INTEGER", pl.Float64(): "REAL"}
@@ -100,26 +105,10 @@ def remember_what_was_removed(db: Database) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far one shard of a job is: ticks read and refused as late, bars forming and held, and the newest time.
-
-    frames, lateness_ms, shards: what the job makes, as its spec says, so that its bars can be recomputed.
-    """
-
-    job: str
-    shard: int
-    frames: str
-    lateness_ms: int
-    shards: int
-    next_sequence: int
-    read: int
-    late: int
-    forming: int
-    held: int
-    newest_tick_ms: int | None
-    final: bool
-    updated_ms: int
+@_migrations()
+def know_what_is_covered(db: Database) -> None:
+    """Know how complete the bars of each frame are, whether a job makes it now or not."""
+    holdings.add_tables(db)
 
 
 @dataclass(frozen=True)
@@ -195,7 +184,8 @@ class BarStore:
                 self.write_late(late.with_columns(pl.lit(value).alias(name) for name, value in about.items()))
 
     def write_progress(self, progress: Progress) -> None:
-        """Write how far a shard is, in the caller's transaction."""
+        """Write how far a shard is and what that covers, in the caller's transaction, before its bars."""
+        holdings.note(self._db, progress)
         row = astuple(progress)
         self._db.conn.execute(f"INSERT OR REPLACE INTO progress VALUES ({', '.join('?' * len(row))})", row)
 

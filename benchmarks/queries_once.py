@@ -20,6 +20,7 @@ import polars as pl
 
 from bar.frames import Frame, parse_frame
 from bar.model import BAR_SCHEMA
+from bar.pieces import END_MS, Held, pieces
 from bar.query import at_once
 from bar.reader import BarQuery, BarReader
 from bar.standing import closes, standing
@@ -38,8 +39,14 @@ _SEED = 1
 _COMPARED = 5
 # As charts begin (pages/parts/chart_bars.py); no store has a thousand days.
 _BEGINS_WITH = 1_000
+
+
+def _at_once(frame: Frame) -> int:
+    return at_once(frame, pieces(frame, [Held(one, 1, 0) for one in _STORED]), END_MS)
+
+
 _SHOWN = {
-    **{text: min(_BEGINS_WITH, at_once(parse_frame(text), _STORED)) for text in _CHARTS},
+    **{text: min(_BEGINS_WITH, _at_once(parse_frame(text))) for text in _CHARTS},
     "1d": 180,
 }
 _LIVE_MS = 15_000

@@ -11,12 +11,13 @@ import polars as pl
 from bar.clock import now_ms
 from bar.fold import PARTIAL_SCHEMA
 from bar.frames import parse_frames
-from bar.store import Progress
+from bar.progress import Progress
 from feed.completeness import Completes, CompleteTo, complete_to
 from flink_jobs.open_bars import Added, OpenBars
 from flink_jobs.publication import Publication, published_bars, published_late
 from flink_jobs.spec import BarsJobSpec
 
+_NS_PER_MS = 1_000_000
 _PROGRESS_EVERY_MS = 1_000
 # So many deltas are kept one by one before they are joined, which bounds the work of a restart.
 _MAX_DELTAS = 400
@@ -28,7 +29,8 @@ class Delivery:
     """The next ticks for a shard, and how the tick log stood when they were read.
 
     ticks: TICK_SCHEMA and sequence, all of one source, or None where the log held none for this shard from
-    first_sequence up to next_sequence. caught_up: nothing is left in the log behind them.
+    first_sequence up to next_sequence. caught_up: nothing is left in the log behind them. missing_to_ms: the log had
+    lost ticks before first_sequence that were asked for; their times reach up to there.
     """
 
     ticks: pl.DataFrame | None
@@ -37,6 +39,7 @@ class Delivery:
     caught_up: bool
     source: str | None
     sources: Sequence[Completes]
+    missing_to_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Cursor:
     """Where a shard stands in the log, what it counted so far, and how complete its sources were then, by prefix.
 
     frames, lateness_ms: what the bars held were made for; comma-separated frames. complete_to_ms: what checkpoints from
-    before there were prefixes say instead of complete_to.
+    before there were prefixes say instead of complete_to. begun_sequence, missing_to_ms: see bar/progress.py.
     """
 
     next_sequence: int = 1
@@ -55,6 +58,8 @@ class Cursor:
     frames: str = ""
     lateness_ms: int = 0
     complete_to: CompleteTo | None = None
+    begun_sequence: int = 1
+    missing_to_ms: int | None = None
 
     @property
     def completeness(self) -> CompleteTo:
@@ -115,6 +120,7 @@ class Shard:
         # A source's word that it is complete counts only when everything it wrote before has been read.
         completeness = complete_to(delivery.sources) if delivery.caught_up else before.completeness
         ended = delivery.caught_up and bool(delivery.sources) and all(source.ended for source in delivery.sources)
+        begun_sequence, missing_to_ms = self._unbroken(delivery)
         self._cursor = Cursor(
             delivery.next_sequence,
             before.read + (mine.height if mine is not None else 0),
@@ -124,11 +130,24 @@ class Shard:
             before.frames,
             before.lateness_ms,
             completeness,
+            begun_sequence,
+            missing_to_ms,
         )
         bars, snapshot = self._bars(added, final=self._cursor.final and not before.final)
         delta = added.partials if added and snapshot is None else None
         self._deltas = 0 if snapshot is not None else self._deltas + (delta is not None)
         return Taken(self._cursor, self._publications(bars, late, delivery), delta, snapshot)
+
+    def _unbroken(self, delivery: Delivery) -> tuple[int, int | None]:
+        """Return from where on the log was read without a hole, and up to which time ticks are missing before that."""
+        if delivery.missing_to_ms is not None:
+            return delivery.first_sequence, delivery.missing_to_ms
+        if not self._anew or delivery.first_sequence == 1:
+            return self._cursor.begun_sequence, self._cursor.missing_to_ms
+        # A topic does not say what it has dropped: nothing newer than now, and nothing newer than its first tick by
+        # more than the lateness.
+        first_ms = now_ms() if delivery.ticks is None else delivery.ticks["time_ns"][0] // _NS_PER_MS
+        return delivery.first_sequence, first_ms + self._spec.lateness_ms
 
     def _bars(self, added: Added | None, *, final: bool) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
         """Return (bars to publish, as merged partials with `closed`; snapshot), each None where there is none."""
@@ -164,6 +183,8 @@ class Shard:
             newest_tick_ms=self._open.newest_ms,
             final=self._cursor.final,
             updated_ms=clock_ms,
+            begun_sequence=self._cursor.begun_sequence,
+            missing_to_ms=self._cursor.missing_to_ms,
         )
         anew_from, self._anew = delivery.first_sequence if self._anew else None, False
         return [Publication(progress, published_bars(bars), published_late(late, delivery.source), anew_from)]

@@ -7,6 +7,7 @@ from bar.sharding import shard_of
 from feed.ticklog import Backlog, TickLog
 from flink_jobs.shard import Delivery
 
+_NS_PER_MS = 1_000_000
 MAX_ROWS_PER_POLL = MAX_ROWS_AT_ONCE // 2
 
 
@@ -27,7 +28,16 @@ class SqliteSource:
             backlog.caught_up,
             backlog.source,
             backlog.sources,
+            self._missing_to_ms(sequence, backlog),
         )
+
+    def _missing_to_ms(self, asked: int, backlog: Backlog) -> int | None:
+        """Return up to which time ticks are gone that were asked for; None where none is."""
+        if backlog.first_sequence == asked or backlog.ticks is None:
+            return None
+        dropped_to_ns = self._log.dropped_to_ns()
+        # What was lost in another way than by retention is hardly newer than what came right after it.
+        return (backlog.ticks["time_ns"][0] if dropped_to_ns is None else dropped_to_ns) // _NS_PER_MS
 
     def _select(self, backlog: Backlog) -> pl.DataFrame | None:
         """Return this shard's part of the ticks, with their sequence numbers, or None if there is none."""

@@ -81,7 +81,9 @@ def read_bars(values: Sequence[bytes]) -> pl.DataFrame:
 
 def read_progress(values: Sequence[bytes]) -> list[Progress]:
     """Return what messages of the topic of progress say; raise MessageError where one is not of ours."""
-    return [Progress(**row) for row in _read(values, _PROGRESS).drop("v").iter_rows(named=True)]
+    # Version 0.1 did not say where a shard began.
+    table = _read(values, _PROGRESS).drop("v").with_columns(pl.col("begun_sequence").fill_null(1))
+    return [Progress(**row) for row in table.iter_rows(named=True)]
 
 
 def read_rejects(values: Sequence[bytes]) -> list[Refusals]:

@@ -91,3 +91,12 @@ def test_a_chart_of_a_job_that_stopped_says_so(home: Home) -> None:
 def test_it_wants_to_know_since_when(ask: Ask) -> None:
     answer = ask(CHANGES, instrument=AAA, frame="1m")
     assert (answer.status_code, answer.text) == (400, "Say since when: since= a time in milliseconds since 1970.")
+
+
+def test_a_frame_of_a_stopped_job_is_told_what_finer_bars_bring(stores: Stores, ask: Ask) -> None:
+    heard_ms = now_ms()
+    stores.make_once("fives", "5s,5m", closed_to_ms=heard_ms)
+    stores.write([(heard_ms, AAA, 120.0, 1.0)], closed_to_ms=heard_ms)
+    for frame in ("5s", "15s", "1m", "5m", "15m"):
+        found: Any = ask(CHANGES, instrument=AAA, frame=frame, since=heard_ms).json()
+        assert (frame, found["close"][-1], found["quote"]["price"]) == (frame, 120.0, "120.00")

@@ -306,3 +306,19 @@ def test_the_real_server_gives_bars_only_to_those_who_are_signed_in(
     assert (answer.status_code, answer.text[:21]) == (404, "There are no bars yet")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_frame_of_a_stopped_job_goes_on_with_finer_bars(home: Home) -> None:
+    stores = Stores(home)
+    prices = [(NOON_MS + 10_000 * n, AAA, 100.0 + n, 1.0) for n in range(200)]
+    stores.write(prices[:100], closed_to_ms=NOON_MS + 1_000_000)
+    stores.make_once("fives", "5s,5m", closed_to_ms=NOON_MS + 1_000_000)
+    stores.write(prices[100:], closed_to_ms=NOON_MS + 2_000_000)
+    stores.close()
+    ask = asking(home)
+    for frame in ("5s", "15s", "30s", "1m", "5m", "15m", "30m", "1h"):
+        found: Any = ask("/bars.json", instrument=AAA, frame=frame).json()
+        assert (frame, found["close"][-1]) == (frame, 299.0)
+        assert (frame, sum(found["volume"])) == (frame, 200.0)
+    file = pl.read_csv(ask("/bars.csv", instrument=AAA, frame="5m").content)
+    assert file["ticks"].to_list() == [30] * 6 + [20]

@@ -62,6 +62,12 @@ def test_progress_comes_back() -> None:
     assert json.loads(progress_message(PROGRESS)["key"][0]) == {"job": "bars", "shard": 3}
 
 
+def test_progress_of_the_first_version_is_read() -> None:
+    [value] = values(progress_message(PROGRESS))
+    old = {name: told for name, told in json.loads(value).items() if name not in ("begun_sequence", "missing_to_ms")}
+    assert read_progress([json.dumps(old).encode()]) == [PROGRESS]
+
+
 def test_rejects_come_back_with_the_new_beginnings_between_them() -> None:
     row = {name: 5 if dtype == pl.Int64 else "x" for name, dtype in REJECT_SCHEMA.items()}
     late = pl.DataFrame([{"source": "market", **row}], {"source": pl.String(), **REJECT_SCHEMA})

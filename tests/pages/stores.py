@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from bar.frames import Frame, parse_frame
+from bar.frames import Frame, parse_frame, parse_frames
 from bar.recompute import bars as recomputed
 from bar.store import BarStore, Progress
 from control.home import Home
@@ -51,23 +51,13 @@ class Stores:
         changed = (
             [self._changed(frame, min(ticks["time_ns"]), closed_to_ms) for frame in FRAMES] if ticks.height else []
         )
-        newest_ns = self._ticks.select(pl.max("time_ns")).item()
-        done = Progress(
-            job="bars",
-            shard=0,
-            frames=",".join(frame.text for frame in FRAMES),
-            lateness_ms=300_000,
-            shards=1,
-            next_sequence=end,
-            read=end - 1,
-            late=0,
-            forming=0,
-            held=0,
-            newest_tick_ms=None if newest_ns is None else newest_ns // NS_PER_MS,
-            final=False,
-            updated_ms=closed_to_ms,
-        )
-        self._bars.publish(done, pl.concat(changed) if changed else None)
+        self._bars.publish(self._progress("bars", FRAMES, closed_to_ms), pl.concat(changed) if changed else None)
+
+    def make_once(self, job: str, frames: str, *, closed_to_ms: int) -> None:
+        """Publish the bars that another job makes of all ticks so far, and let it stop there."""
+        made = parse_frames(frames)
+        bars = pl.concat(self._changed(frame, 0, closed_to_ms) for frame in made)
+        self._bars.publish(self._progress(job, made, closed_to_ms), bars)
 
     def close(self) -> None:
         """Give the files back."""
@@ -79,3 +69,21 @@ class Stores:
         from_ns = oldest_ns // length_ns * length_ns
         closed = pl.when(pl.col("end_ms") <= closed_to_ms).then(pl.lit("closed")).otherwise(pl.lit("forming"))
         return recomputed(self._ticks.filter(pl.col("time_ns") >= from_ns), frame).with_columns(state=closed)
+
+    def _progress(self, job: str, frames: Sequence[Frame], updated_ms: int) -> Progress:
+        newest_ns = self._ticks.select(pl.max("time_ns")).item()
+        return Progress(
+            job=job,
+            shard=0,
+            frames=",".join(frame.text for frame in frames),
+            lateness_ms=300_000,
+            shards=1,
+            next_sequence=self._ticks.height + 1,
+            read=self._ticks.height,
+            late=0,
+            forming=0,
+            held=0,
+            newest_tick_ms=None if newest_ns is None else newest_ns // NS_PER_MS,
+            final=False,
+            updated_ms=updated_ms,
+        )

@@ -1,0 +1,166 @@
+"""No frame that is not fed hides or falsifies anything, whatever becomes of the jobs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bar.frames import parse_frame
+from bar.reader import BarQuery
+from bar.store import BarStore
+from tests.bars.histories import INSTRUMENTS, LATENESS_MS, History, opened
+
+_EXAMPLES = int(os.environ.get("HISTORIES", "8"))
+# Of the frames, so many parts are looked at in turn after each event, and all at the end.
+_PARTS = int(os.environ.get("HISTORY_PARTS", "5"))
+_JOBS = {"bars": "1s,1m,1h", "fives": "5s,5m", "minutes": "1m,15m", "odd": "2m,3m,1h"}
+_FRAMES = ["1s,1m,1h", "1m,1h", "1s", "5s,1m,5m", "15m"]
+
+_names = st.sampled_from([*_JOBS])
+_rows = st.lists(
+    st.tuples(
+        # How much later than the newest tick so far: mostly on, sometimes late, sometimes too late.
+        st.sampled_from([0, 1, 400, 900, 3_000, 30_000, 200_000, 4_000_000, -500, -15_000, -LATENESS_MS, -60_000]),
+        st.sampled_from(INSTRUMENTS),
+        st.integers(1, 9).map(float),
+        st.sampled_from([1.0, 2.0, 3.0]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+_events = st.one_of(
+    st.tuples(st.just("arrive"), _rows),
+    st.tuples(st.just("arrive"), _rows),
+    st.tuples(st.just("poll"), _names),
+    st.tuples(st.just("poll"), _names),
+    st.tuples(st.just("poll_all")),
+    st.tuples(st.just("create"), _names, st.integers(1, 2)),
+    st.tuples(st.just("start"), _names, st.sampled_from([0, 0, 0, 1, 3, None])),
+    st.tuples(st.just("stop"), _names),
+    st.tuples(st.just("delete"), _names),
+    st.tuples(st.just("edit"), _names, st.sampled_from(_FRAMES)),
+    st.tuples(st.just("drop"), st.integers(1, 40)),
+    st.tuples(st.just("remove"), st.sampled_from([("1s", "1m"), ("1s", "1h"), ("1m", "1h"), ("5s", "5m")])),
+)
+
+
+def happen(history: History, event: tuple[object, ...], at_ms: int) -> int:
+    """Let one event happen; return the newest time so far."""
+    match event:
+        case ("arrive", list() as rows):
+            told = []
+            for after_ms, name, price, volume in rows:
+                told.append((at_ms + after_ms, name, price, volume))
+                at_ms = max(at_ms, at_ms + after_ms)
+            history.arrive(told)
+        case ("poll", str(name)):
+            history.poll(name)
+        case ("poll_all",):
+            for name in _JOBS:
+                history.poll(name)
+        case ("create", str(name), int(shards)):
+            history.create(name, _JOBS[name], shards)
+            history.start(name)
+        case ("start", str(name), back):
+            history.start(name, back)  # type: ignore[arg-type]
+        case ("stop", str(name)):
+            history.stop(name)
+        case ("delete", str(name)):
+            history.delete(name)
+        case ("edit", str(name), str(frames)):
+            history.edit(name, frames)
+        case ("drop", int(sequence)):
+            history.drop(sequence)
+        case ("remove", (str(frame), str(into))):
+            history.remove(frame, into, 60_000)
+        case _:
+            raise AssertionError(event)
+    return at_ms
+
+
+@settings(
+    max_examples=_EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(st.lists(_events, min_size=4, max_size=24))
+def test_whatever_becomes_of_jobs_every_frame_is_what_the_ticks_make(events: Sequence[tuple[object, ...]]) -> None:
+    with TemporaryDirectory() as folder, opened(Path(folder)) as history:
+        history.create("bars", _JOBS["bars"])
+        history.start("bars")
+        at_ms = happen(history, ("arrive", [(0, "A", 2.0, 1.0), (0, "B", 3.0, 1.0)]), 0)
+        history.poll("bars")
+        for step, event in enumerate(events):
+            at_ms = happen(history, event, at_ms)
+            history.check(step, _PARTS)
+        history.check()
+
+
+def usual_and_stopped(history: History) -> None:
+    """Let a job of 5s and 5m run beside the usual one for a while, and the usual one go on alone."""
+    history.create("bars", "1s,1m,1h")
+    history.create("fives", "5s,5m")
+    history.start("bars")
+    history.start("fives")
+    for minute in range(90):
+        history.arrive([(minute * 60_000 + at, "A", 1.0 + minute, 1.0) for at in (0, 7_000, 55_000)])
+        history.poll("bars")
+        if minute < 42:
+            history.poll("fives")
+
+
+@pytest.mark.parametrize("then", ["stop", "delete"])
+def test_a_stopped_frame_does_not_stand_still(tmp_path: Path, then: str) -> None:
+    with opened(tmp_path) as history:
+        usual_and_stopped(history)
+        history.stop("fives") if then == "stop" else history.delete("fives")
+        for frame in ("5s", "15s", "30s", "1m", "5m", "15m", "30m", "1h"):
+            newest = history.reader.read(BarQuery("A", parse_frame(frame), newest=1))
+            assert newest["close"].to_list() == [90.0], frame
+        assert history.check() == 0
+
+
+def make_old(history: History) -> None:
+    """Make the bar store what version 0.1 wrote."""
+    db = history.store.db
+    with db.atomic():
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'know_what_is_covered'")
+        for table in ("coverage", "seams"):
+            db.execute(f"DROP TABLE {table}")
+        for column in ("begun_sequence", "missing_to_ms"):
+            db.execute(f"ALTER TABLE progress DROP COLUMN {column}")
+
+
+def test_a_store_of_the_first_version_is_read_as_it_is_and_after_its_migration(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        usual_and_stopped(history)
+        make_old(history)
+        assert len(history.reader.progress()) == 2
+        assert history.check() == 0
+        BarStore.open(tmp_path / "bars.sqlite", durable=False).close()
+        assert history.check() == 0
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_the_first_bars_of_a_job_that_came_when_ticks_were_gone_are_not_trusted(tmp_path: Path, old: bool) -> None:
+    with opened(tmp_path) as history:
+        history.create("bars", "1s,1m,1h")
+        history.start("bars")
+        for second in range(0, 700, 7):
+            history.arrive([(second * 1_000, "A", 1.0 + second, 1.0)])
+        history.poll("bars")
+        history.drop(history.ticks.height // 2)
+        history.create("fives", "5m")
+        history.start("fives")
+        history.poll("fives")
+        if old:
+            make_old(history)
+            BarStore.open(tmp_path / "bars.sqlite", durable=False).close()
+        [partial, *_] = history.reader.bars("A", "5m").filter(pl.col("ticks") > 5)["ticks"]
+        assert partial < 43  # what is stored, and must not be shown
+        assert history.check() == 0
