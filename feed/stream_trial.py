@@ -1,31 +1,63 @@
-"""Trying the settings of a WebSocket feed before they are saved: the first messages, and what would become of them."""
+"""Trying the settings of a WebSocket feed before they are saved: the first messages, and what would become of them.
 
-import queue
-import random
+It runs the provider of the feed itself, so what it shows is what the feed would deliver.
+"""
+
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import orjson
+import polars as pl
 
-from bar.clock import now_ms
 from feed.connection.guard import Guard
 from feed.connection.http import redacted
-from feed.connection.reconnect import Attempts, Patience
+from feed.connection.state import ConnectionState, Phase
+from feed.provider import ProviderError
 from feed.providers.websocket import templates
-from feed.providers.websocket.events import Down, Ended, Event, Heard
-from feed.providers.websocket.line import Line
-from feed.providers.websocket.messages import Kind
+from feed.providers.websocket.messages import Kind, read
+from feed.providers.websocket.provider import WebSocketProvider
 from feed.providers.websocket.settings import WebSocketFeed
-from feed.providers.websocket.talk import Means
-from feed.trial import NO_INSTRUMENT, RAW_CHARACTERS, TOO_MANY, TRIAL_S, Trial, few_at_once, judged
+from feed.trial import (
+    NO_INSTRUMENT,
+    RAW_CHARACTERS,
+    TOO_MANY,
+    TRIAL_S,
+    Trial,
+    few_at_once,
+    judged,
+    notes_of,
+    shown_rows,
+)
 
 _MOST_INSTRUMENTS = 5
 # So many rows show what the mapping makes of them; nobody needs to wait for more.
 _ENOUGH_ROWS = 20
 _MOST_MESSAGES = 200
+_ENDS = frozenset({Phase.WAITING, Phase.LIMITED, Phase.RESTING, Phase.REFUSED, Phase.BROKEN})
+
+
+@dataclass
+class _Listening:
+    """What came so far; stop: set when that is enough, or nothing more will come."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    messages: list[bytes] = field(default_factory=list)
+    ticks: list[pl.DataFrame] = field(default_factory=list)
+    broken: list[pl.DataFrame] = field(default_factory=list)
+    problem: str = ""
+
+    def overhear(self, message: bytes) -> None:
+        if len(self.messages) < _MOST_MESSAGES:
+            self.messages.append(message)
+        else:
+            self.stop.set()
+
+    def report(self, state: ConnectionState) -> None:
+        if state.phase in _ENDS:
+            self.problem = self.problem or state.sentence
+            self.stop.set()
 
 
 def stream_trial(settings: WebSocketFeed, key: str = "", guard: Guard | None = None, wait_s: float = TRIAL_S) -> Trial:
@@ -41,52 +73,44 @@ def stream_trial(settings: WebSocketFeed, key: str = "", guard: Guard | None = N
         return replace(found, problem=TOO_MANY)
     began_s = time.monotonic()
     try:
-        with _listening(settings, key, guard or Guard(), frozenset(names)) as (events, messages):
-            rows, problem = _heard(events, began_s + wait_s)
+        heard = _heard(settings, key, guard or Guard(), frozenset(names), wait_s)
     finally:
         few_at_once.release()
-    raw_text = redacted(b"\n".join(messages).decode(errors="backslashreplace"), key)[:RAW_CHARACTERS]
+    raw_text = redacted(b"\n".join(heard.messages).decode(errors="backslashreplace"), key)[:RAW_CHARACTERS]
     found = replace(found, raw_text=raw_text, took_ms=(time.monotonic() - began_s) * 1_000)
-    if rows:
-        return judged(settings.rows, found, rows, key)
-    return replace(found, problem=problem or _nothing_came(len(messages), wait_s))
+    rows = shown_rows([row for ticks in heard.ticks for row in ticks.to_dicts()], key)
+    broken = pl.concat(heard.broken, how="diagonal_relaxed") if heard.broken else pl.DataFrame()
+    if not rows and not broken.height:
+        problem = heard.problem or _complaint(settings, heard.messages, key)
+        return replace(found, problem=problem or _nothing_came(len(heard.messages), wait_s))
+    return replace(judged(found, rows, broken, key), rows=rows, notes=notes_of(settings.rows, rows))
 
 
-@contextmanager
-def _listening(
-    settings: WebSocketFeed, key: str, guard: Guard, names: frozenset[str]
-) -> Iterator[tuple["queue.SimpleQueue[Event]", list[bytes]]]:
-    """Lend what happens on a connection, and the messages as they came, as they come."""
-    events, messages = queue.SimpleQueue[Event](), list[bytes]()
-
-    def overhear(message: bytes) -> None:
-        if len(messages) < _MOST_MESSAGES:
-            messages.append(message)
-
-    means = Means(settings, guard, lambda: key, events.put, now_ms, threading.Lock(), overhear)
-    line = Line(0, means, Attempts(Patience(), random.uniform))
-    line.start(names)
+def _heard(settings: WebSocketFeed, key: str, guard: Guard, names: frozenset[str], wait_s: float) -> _Listening:
+    """Run the feed's own provider until there is enough."""
+    heard = _Listening()
+    provider = WebSocketProvider(
+        "trial", settings, lambda: key, lambda: names, heard.report, guard=guard, overhear=heard.overhear
+    )
+    timer = threading.Timer(wait_s, heard.stop.set)
+    timer.start()
     try:
-        yield events, messages
+        # What it raises, it has reported before.
+        with suppress(ProviderError):
+            for batch in provider.batches(None, heard.stop):
+                heard.ticks += [batch.ticks] if batch.ticks.height else []
+                heard.broken += [batch.broken] if batch.broken.height else []
+                if sum(one.height for one in (*heard.ticks, *heard.broken)) >= _ENOUGH_ROWS:
+                    heard.stop.set()
     finally:
-        line.stop()
-        line.join()
+        timer.cancel()
+    return heard
 
 
-def _heard(events: "queue.SimpleQueue[Event]", until_s: float) -> tuple[list[dict[str, object]], str]:
-    """Return the rows of the first prices, or why none came, where somebody said so."""
-    rows, problem, left = list[dict[str, object]](), "", _MOST_MESSAGES
-    while len(rows) < _ENOUGH_ROWS and left and (wait_s := until_s - time.monotonic()) > 0:
-        with suppress(queue.Empty):
-            match events.get(timeout=wait_s):
-                case Heard(said=said):
-                    left -= 1
-                    rows += [dict(row) for row in said.rows]
-                    if said.kind in (Kind.GARBAGE, Kind.COMPLAINT):
-                        problem = f"{said.problem or 'The provider complains'}: {said.text}"
-                case Down(error=error) | Ended(error=Exception() as error):
-                    return rows, str(error)
-    return rows, problem
+def _complaint(settings: WebSocketFeed, messages: list[bytes], key: str) -> str:
+    """Return what the provider complains of in these messages, empty where it does not."""
+    complaints = [said.text for said in (read(one, settings) for one in messages) if said.kind is Kind.COMPLAINT]
+    return redacted(f"The provider complains: {complaints[-1]}", key) if complaints else ""
 
 
 def _nothing_came(messages: int, wait_s: float) -> str:

@@ -54,6 +54,7 @@ REASONS = {
     "future": "the time stamp is ahead of the clock by more than the tolerance",
     "duplicate": "this instrument's tick with this id is already in the log",
     "too_late": "the tick came after the allowed lateness",
+    "not_picked": "the feed does not read an instrument of exactly this name",
 }
 
 MAX_INSTRUMENT_CHARACTERS = 64

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-import orjson
-
 from feed.connection.errors import BrokenAnswerError
+from feed.mapping.exact_json import JsonError, Parsed, read_json
 
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 64
@@ -36,19 +35,24 @@ class Answer:
 
 
 def json_of(answer: Answer) -> object:
+    """Return the value of `parsed`."""
+    return parsed(answer).value
+
+
+def parsed(answer: Answer) -> Parsed:
     """Read an answer as JSON; raise BrokenAnswerError where it is none, or one that is made to fill the memory."""
     # Each value but the first of a list or an object has a comma before it; commas in texts only make this stricter.
     values = answer.body.count(b",") + answer.body.count(b"[") + answer.body.count(b"{")
     if values > MAX_VALUES:
         raise BrokenAnswerError(f"{answer.host} answered with more than {MAX_VALUES:,} values; ask for fewer at once.")
     try:
-        found = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
+        found = read_json(answer.body)
+    except JsonError:
         kind = answer.content_type.partition(";")[0] or "something without a type"
         raise BrokenAnswerError(
             f"{answer.host} answered with {kind} that is not JSON; check the base URL and the path."
         ) from None
-    if _deeper_than(found, MAX_DEPTH):
+    if _deeper_than(found.value, MAX_DEPTH):
         raise BrokenAnswerError(f"{answer.host} answered with JSON nested deeper than {MAX_DEPTH} levels.")
     return found
 

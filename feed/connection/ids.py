@@ -12,7 +12,9 @@ def numbered(text: str) -> int:
 
 def id_of(value: object) -> int | None:
     """Return a provider's id as a number: whole numbers as they are, other texts by `numbered`, None for none."""
-    if value is None or isinstance(value, int):
+    if value is None:
+        return None
+    if type(value) is int and abs(value) <= _HIGHEST:
         return value
     text = str(value).strip()
     if not text:

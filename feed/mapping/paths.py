@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-import orjson
 from jsonpath_rfc9535 import JSONPathError, JSONPathQuery, compile
 from jsonpath_rfc9535.selectors import IndexSelector, NameSelector
 
@@ -133,7 +132,7 @@ def shown(value: object) -> str:
             return "null"
         case bool():
             return "true" if value else "false"
-    return _cut(f"the number {orjson.dumps(value).decode()}")
+    return _cut(f"the number {value}")
 
 
 def _place(steps: tuple[Step, ...]) -> str:

@@ -3,7 +3,7 @@
 from typing import Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator, model_validator
 
 from feed.mapping.paths import path_of
 from feed.mapping.times import is_time_format
@@ -24,6 +24,8 @@ class RowMapping(BaseModel):
 
     Prices: price; or price_open and price_close; or price_bid and price_ask, whose middle is taken, exactly.
     id: one path, or several that make an id only together.
+    names: the provider's spelling of an instrument, and the name that it is picked by, where these differ.
+    order: which end of an answer is the newest; auto goes by its times (see feed/mapping/order.py).
     time_format: auto, s, ms, us, ns, iso, or a pattern such as %d/%m/%Y %H:%M:%S. zone: of times that carry none.
     """
 
@@ -40,6 +42,8 @@ class RowMapping(BaseModel):
     price_ask: str = ""
     volume: str = ""
     id: str | tuple[str, ...] = ""
+    names: tuple[tuple[str, str], ...] = ()
+    order: Literal["auto", "oldest_first", "newest_first"] = "auto"
     time_format: str = "auto"
     zone: str = ""
 
@@ -54,6 +58,16 @@ class RowMapping(BaseModel):
             elif text.startswith("{") and text not in (KEY, ASKED, NOW):
                 raise ValueError(f"{text} is none of {KEY}, {ASKED} and {NOW}")
         return value
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _are_pairs(cls, value: object) -> object:
+        # Kept as pairs, since a mapping has to be hashable.
+        return tuple(value.items()) if isinstance(value, dict) else value
+
+    @field_serializer("names")
+    def _as_object(self, value: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        return dict(value)
 
     @field_validator("time_format")
     @classmethod

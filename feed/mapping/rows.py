@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from bar.clock import now_ms
 from feed.mapping.errors import MappingError
+from feed.mapping.exact_json import text_of
 from feed.mapping.paths import MISSING, Path, first_at, path_of, shown
 from feed.mapping.row_mapping import ASKED, CONSTANT, KEY, NOW, RowMapping
 from feed.mapping.times import time_of
@@ -95,7 +96,7 @@ def _reading(text: str) -> _Reading:
 def _joined(readings: Sequence[_Reading], row: _Row) -> object:
     parts = [reading(row) for reading in readings]
     known = [part for part in parts if part is not MISSING and part is not None]
-    return _ID_BREAK.join("" if part is MISSING or part is None else str(part) for part in parts) if known else MISSING
+    return _ID_BREAK.join("" if part is MISSING else text_of(part) or "" for part in parts) if known else MISSING
 
 
 def _located(answer: object, mapping: RowMapping, asked: str | None) -> Iterator[_Row]:
@@ -166,6 +167,10 @@ def _finish(columns: dict[str, list[object]], mapping: RowMapping) -> None:
     """Read the times, take the middle of bid and ask, and let what is missing be None."""
     for name, values in columns.items():
         columns[name] = [None if value is MISSING else value for value in values]
+    if "instrument" in columns:
+        names = dict(mapping.names)
+        spelled = (value if value is None else (text_of(value) or "").strip() for value in columns["instrument"])
+        columns["instrument"] = [value if value is None else names.get(value, value) for value in spelled]
     columns["time"] = [time_of(value, mapping.time_format, mapping.zone) for value in columns["time"]]
     if mapping.price_bid:
         bids, asks = columns.pop("price_bid"), columns.pop("price_ask")
@@ -176,7 +181,7 @@ def _middle(bid: object, ask: object) -> object:
     """Return the price halfway, to its last digit; without both sides there is none."""
     try:
         return str((Decimal(str(bid)) + Decimal(str(ask))) / 2)
-    except InvalidOperation:
+    except DecimalException:
         return None if bid is None or ask is None else f"{bid} and {ask}"
 
 

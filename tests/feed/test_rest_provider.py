@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from feed.connection.guard import Guard
 from feed.connection.state import Phase
 from feed.provider import Listed, ProviderError
-from feed.providers.rest.delivered import Delivered
+from feed.providers.rest.delivered import Delivered, RawRow
 from feed.providers.rest.errors import RestMappingError, RestRefusedError
 from feed.providers.rest.provider import RestProvider
 from feed.providers.rest.question import Asking, question, question_shown
@@ -27,6 +27,10 @@ FUTURE_NS = (NOW_S + 86_400) * S_NS
 
 def row(at_s: float, price: float = 1.0, name: str = "A", number: int | None = None) -> dict[str, object]:
     return {"time": round(at_s * S_NS), "instrument": name, "price": price, "id": number}
+
+
+def new(delivered: Delivered, rows: list[dict[str, object]], future_ns: int) -> list[RawRow]:
+    return delivered.take(delivered.oldest_first(rows), future_ns).new
 
 
 def settings(url: str = "https://feed.example", **given: object) -> RestFeed:
@@ -101,12 +105,12 @@ def test_no_instrument_is_asked_for_where_none_is_wanted() -> None:
 
 def test_what_was_not_wanted_is_not_fetched_afterwards() -> None:
     delivered = Delivered(0)
-    delivered.new([row(NOW_S)], FUTURE_NS)
+    new(delivered, [row(NOW_S)], FUTURE_NS)
     delivered.skip_until("A", (NOW_S + 60) * S_NS)
     delivered.skip_until("B", (NOW_S + 60) * S_NS)
     assert delivered.since_ns(["A"], 5) == (NOW_S + 60) * S_NS
     assert delivered.since_ns(["A", "B"], 5) == 5
-    assert delivered.new([row(NOW_S + 59), row(NOW_S + 61)], FUTURE_NS) == [row(NOW_S + 61)]
+    assert new(delivered, [row(NOW_S + 59), row(NOW_S + 61)], FUTURE_NS) == [row(NOW_S + 61)]
 
 
 def test_the_end_of_a_poll_says_up_to_when_all_is_there() -> None:
@@ -120,48 +124,49 @@ def test_the_end_of_a_poll_says_up_to_when_all_is_there() -> None:
 
 def test_quotes_come_again_only_when_their_time_is_another() -> None:
     delivered = Delivered(0)
-    assert delivered.new([row(NOW_S)], FUTURE_NS) == [row(NOW_S)]
-    assert delivered.new([row(NOW_S)], FUTURE_NS) == []
-    assert delivered.new([row(NOW_S - 1)], FUTURE_NS) == []
-    assert delivered.new([row(NOW_S, name="B")], FUTURE_NS) == [row(NOW_S, name="B")]
-    assert delivered.new([row(NOW_S + 1)], FUTURE_NS) == [row(NOW_S + 1)]
+    assert new(delivered, [row(NOW_S)], FUTURE_NS) == [row(NOW_S)]
+    assert new(delivered, [row(NOW_S)], FUTURE_NS) == []
+    assert new(delivered, [row(NOW_S - 1)], FUTURE_NS) == []
+    assert new(delivered, [row(NOW_S, name="B")], FUTURE_NS) == [row(NOW_S, name="B")]
+    assert new(delivered, [row(NOW_S + 1)], FUTURE_NS) == [row(NOW_S + 1)]
 
 
 def test_trades_alike_are_all_delivered_and_none_twice() -> None:
     delivered = Delivered(0)
-    assert len(delivered.new([row(NOW_S)] * 3, FUTURE_NS)) == 3
-    assert len(delivered.new([row(NOW_S)] * 5, FUTURE_NS)) == 2
+    assert len(new(delivered, [row(NOW_S)] * 3, FUTURE_NS)) == 3
+    assert len(new(delivered, [row(NOW_S)] * 5, FUTURE_NS)) == 2
     restarted = Delivered(0, delivered.cursor())
-    assert len(restarted.new([row(NOW_S)] * 5 + [row(NOW_S + 1)] * 2, FUTURE_NS)) == 2
-    assert len(restarted.new([row(NOW_S + 1)] * 2, FUTURE_NS)) == 0
+    assert len(new(restarted, [row(NOW_S)] * 5 + [row(NOW_S + 1)] * 2, FUTURE_NS)) == 2
+    assert len(new(restarted, [row(NOW_S + 1)] * 2, FUTURE_NS)) == 0
 
 
 def test_ids_tell_late_trades_from_delivered_ones_also_after_a_restart() -> None:
     delivered = Delivered(2 * S_NS)
     first = [row(NOW_S + n, number=n) for n in (3, 1, 5)]
-    assert [one["id"] for one in delivered.new(first, FUTURE_NS)] == [1, 3, 5]
+    assert [one["id"] for one in new(delivered, first, FUTURE_NS)] == [1, 3, 5]
     restarted = Delivered(2 * S_NS, delivered.cursor())
     assert restarted.since_ns(["A"], 0) == (NOW_S + 3) * S_NS
-    late = [row(NOW_S + 4, number=4), row(NOW_S + 1, number=9), *first]
-    assert [one["id"] for one in restarted.new(late, FUTURE_NS)] == [4]
+    late = [row(NOW_S + 4, number=4), row(NOW_S + 1, number=9), row(NOW_S, number=10), *first]
+    # The first answer went back to the second 1, so 9 was not in it; what is older may have been delivered before.
+    assert [one["id"] for one in new(restarted, late, FUTURE_NS)] == [9, 4]
 
 
 def test_a_cursor_stays_small_however_many_trades_there_are() -> None:
     delivered, numbers = Delivered(60 * S_NS), count()
     for second in range(10):
-        new = [row(NOW_S + second + n / 1_000, number=next(numbers)) for n in range(900)]
-        assert len(delivered.new(new, FUTURE_NS)) == 900
-        assert delivered.new(new, FUTURE_NS) == []
+        fresh = [row(NOW_S + second + n / 1_000, number=next(numbers)) for n in range(900)]
+        assert len(new(delivered, fresh, FUTURE_NS)) == 900
+        assert new(delivered, fresh, FUTURE_NS) == []
         assert len(delivered.cursor()) < 40_000
 
 
 def test_rows_that_no_tick_can_be_made_of_come_once() -> None:
     delivered = Delivered(0)
     wrong: list[dict[str, object]] = [{"time": None, "price": 1}, {"time": "x", "price": 1}, row(NOW_S + 10**6)]
-    assert len(delivered.new(wrong, FUTURE_NS)) == 3
-    assert delivered.new(wrong, FUTURE_NS) == []
-    assert delivered.new([row(NOW_S)], FUTURE_NS) == [row(NOW_S)]
-    assert delivered.new(wrong, FUTURE_NS + 10**6 * S_NS) == []
+    assert len(new(delivered, wrong, FUTURE_NS)) == 3
+    assert new(delivered, wrong, FUTURE_NS) == []
+    assert new(delivered, [row(NOW_S)], FUTURE_NS) == [row(NOW_S)]
+    assert new(delivered, wrong, FUTURE_NS + 10**6 * S_NS) == []
 
 
 def pages_back(asked: Asked) -> Reply:

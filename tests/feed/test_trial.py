@@ -158,4 +158,5 @@ def test_two_trials_at_most_run_at_once() -> None:
 def test_mappings_of_any_name_can_be_tried() -> None:
     answer = {"rates": {"EUR": 1.1, "GBP": 0.9}, "at": T_MS / 1_000}
     rows = RowMapping(rows="rates.*", instrument="{key}", time="$.at", price="@").model_dump(exclude_defaults=True)
-    assert tried(Reply(answer), rows=rows).ticks["instrument"].to_list() == ["EUR", "GBP"]
+    found = tried(Reply(answer), rows=rows, instruments=["EUR", "GBP"])
+    assert found.ticks["instrument"].to_list() == ["EUR", "GBP"]

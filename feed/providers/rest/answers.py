@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from feed.connection.answer import Answer, json_of
+from feed.connection.answer import Answer, json_of, parsed
 from feed.connection.http import Http, redacted, refusal, said_in
 from feed.mapping.errors import MappingError
 from feed.mapping.paths import first_at
@@ -14,15 +14,20 @@ from feed.providers.rest.question import Asking, catalogue_question, question
 from feed.providers.rest.settings import RestFeed
 
 _OK = range(200, 300)
+_NAN = (
+    "The answer holds NaN or Infinity, which JSON does not have. All other values are read; a row becomes a reject"
+    " where the mapping leads to one of these."
+)
 
 
 @dataclass(frozen=True)
 class Page:
-    """One answer: its rows, and what to ask for next, None where that was all."""
+    """One answer: its rows, and what to ask for next, None where that was all. notes: what else to know of it."""
 
     answer: Answer
     rows: Sequence[RawRow]
     following: Asking | None
+    notes: Sequence[str] = ()
 
 
 def ask(http: Http, settings: RestFeed, asking: Asking, key: str) -> Page:
@@ -34,14 +39,14 @@ def ask(http: Http, settings: RestFeed, asking: Asking, key: str) -> Page:
 
 def page_of(answer: Answer, settings: RestFeed, asking: Asking, key: str) -> Page:
     """Read an answer; raise as `ask` does."""
-    found = json_of(answer)
+    found, holds_nan = parsed(answer)
     _check_code(found, answer.host, settings, key)
     try:
         rows = rows_of(found, settings.rows, asking.instrument)
         following = _following(found, settings, asking)
     except MappingError as error:
         raise MappingError(redacted(f"{answer.host} answered, but not as the mapping says. {error}", key)) from None
-    return Page(answer, rows, following)
+    return Page(answer, rows, following, [_NAN] if holds_nan else [])
 
 
 def listed(http: Http, settings: RestFeed, key: str) -> list[Listed]:

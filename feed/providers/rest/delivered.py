@@ -1,12 +1,13 @@
 """What of each instrument was delivered already: the way a poll finds what is new, also after a restart."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import orjson
-
 from feed.connection.ids import id_of
+from feed.mapping.exact_json import text_of
+from feed.mapping.order import newest_first
 from feed.mapping.table import times_ns
 
 RawRow = Mapping[str, object]
@@ -20,24 +21,50 @@ class Mark:
     """How far one instrument was delivered.
 
     newest_ns: time of its newest tick. floor_ns: everything before it counts as delivered; from there on, ticks with
-    ids are told by `ids` (time by id). count: ticks without an id that were delivered with the time newest_ns.
+    ids are told by `ids` (time by id as it was sent; a number where an earlier version stored one). count: ticks
+    without an id that were delivered with the time newest_ns.
     """
 
     newest_ns: int
     floor_ns: int
     count: int = 0
-    ids: Mapping[int, int] = field(default_factory=dict)
+    ids: Mapping[str | int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of the rows of an answer: new, repeats and held are together as many as the rows.
+
+    new: not delivered before, oldest first; each is a tick or a reject further on. repeats: delivered before, or older
+    than what can be told apart. held: left for a later poll.
+    """
+
+    new: list[RawRow]
+    repeats: int
+    held: int
 
 
 class Delivered:
-    """The marks of all instruments, and the cursors of pages that stay. Changed only by what is delivered."""
+    """The marks of all instruments, and the cursors of pages that stay. Changed only by what is delivered.
 
-    def __init__(self, overlap_ns: int, cursor: str | None = None) -> None:
-        self._overlap_ns = overlap_ns
+    order: of the rows in an answer, as in a mapping; `auto` goes by the answer, then by what earlier answers said, and
+    only then by newest_first_if_unknown.
+    """
+
+    def __init__(
+        self,
+        overlap_ns: int,
+        cursor: str | None = None,
+        *,
+        order: str = "auto",
+        newest_first_if_unknown: bool = False,
+    ) -> None:
+        self._overlap_ns, self._order, self._assumed = overlap_ns, order, newest_first_if_unknown
         kept = json.loads(cursor) if cursor else {}
         self._marks = {name: _read_mark(mark) for name, mark in kept.get("marks", {}).items()}
         self.pages: dict[str, str] = dict(kept.get("pages", {}))
-        self._strange: dict[bytes, None] = {}
+        self._newest_first: bool | None = kept.get("newest_first")
+        self._strange: dict[bytes, int] = {}
 
     def cursor(self) -> str:
         """Return all of it as the text to be stored with a batch."""
@@ -45,12 +72,19 @@ class Delivered:
             name: [mark.newest_ns, mark.floor_ns, mark.count, list(mark.ids.items())]
             for name, mark in self._marks.items()
         }
-        return json.dumps({"marks": marks, "pages": self.pages}, separators=(",", ":"))
+        kept: dict[str, object] = {"marks": marks, "pages": self.pages}
+        if self._newest_first is not None:
+            kept["newest_first"] = self._newest_first
+        return json.dumps(kept, separators=(",", ":"))
 
     def since_ns(self, instruments: Iterable[str], start_ns: int) -> int:
         """Return since when a question about these has to ask; `start_ns` for one that was never delivered."""
         marks = [self._marks.get(name) for name in instruments]
-        return min((start_ns if mark is None else mark.floor_ns for mark in marks), default=start_ns)
+        return min((start_ns if mark is None else self._since_ns(mark) for mark in marks), default=start_ns)
+
+    def knows(self, instruments: Iterable[str]) -> bool:
+        """Tell whether anything of these was delivered."""
+        return any(name in self._marks for name in instruments)
 
     def skip_until(self, instrument: str, time_ns: int) -> None:
         """Count everything of an instrument before this time as delivered: it was not wanted."""
@@ -65,8 +99,23 @@ class Delivered:
             at_ns is not None and at_ns < self.since_ns([str(row.get("instrument"))], start_ns) for at_ns, row in times
         )
 
-    def new(self, rows: Sequence[RawRow], future_ns: int, not_after_ns: int | None = None) -> list[RawRow]:
-        """Return the rows that were not delivered yet, oldest first, and count them as delivered.
+    def oldest_first(self, rows: Sequence[RawRow]) -> list[RawRow]:
+        """Return the rows of an answer with its oldest end first; their times may still be out of order."""
+        if self._order != "auto":
+            return list(rows[::-1] if self._order == "newest_first" else rows)
+        ids = [_id(row) for row in rows]
+        times = times_ns(row.get("time") for row in rows)
+        told = newest_first(times, [row.get("instrument") for row in rows], ids)
+        if told is None:
+            told = self._newest_first
+        else:
+            self._newest_first = told
+        if told is None:
+            told = self._assumed and not any(ids) and len({row.get("instrument") for row in rows}) < len(rows)
+        return list(rows[::-1] if told else rows)
+
+    def take(self, rows: Sequence[RawRow], future_ns: int, not_after_ns: int | None = None) -> Taken:
+        """Return which of the rows, which begin at their oldest end, were not delivered yet; count them as delivered.
 
         future_ns: rows beyond it are as wrong as rows without a readable time: both come, once for each content, to
         be rejects, and move no mark, or one wrong row would hide all that follow. not_after_ns: rows beyond it are
@@ -75,24 +124,29 @@ class Delivered:
         times = times_ns(row.get("time") for row in rows)
         strange: list[RawRow] = []
         by_instrument: dict[str, list[tuple[int, RawRow]]] = {}
+        held, seen = 0, Counter[bytes]()
         for at_ns, row in sorted(zip(times, rows, strict=True), key=lambda one: one[0] or 0):
             if self._is_strange(row, at_ns, future_ns):
-                strange += [row] if self._is_news(row) else []
+                strange += [row] if self._is_news(row, seen) else []
             elif at_ns is not None and (not_after_ns is None or at_ns <= not_after_ns):
                 by_instrument.setdefault(str(row.get("instrument")), []).append((at_ns, row))
+            else:
+                held += 1
         found = [one for name, own in by_instrument.items() for one in self._new_of(name, own)]
-        return [*strange, *(row for _, row in sorted(found, key=lambda one: one[0]))]
+        new = [*strange, *(row for _, row in sorted(found, key=lambda one: one[0]))]
+        return Taken(new, len(rows) - held - len(new), held)
 
     def _new_of(self, name: str, rows: Sequence[tuple[int, RawRow]]) -> list[tuple[int, RawRow]]:
         mark = self._marks.get(name, Mark(0, 0))
         ids, skip = dict(mark.ids), mark.count
+        numbers = any(isinstance(one, int) for one in ids)
         found: list[tuple[int, RawRow]] = []
         for at_ns, row in rows:
-            number = id_of(row.get("id"))
-            if number is not None:
-                if at_ns < mark.floor_ns or number in ids:
+            row_id = _id(row)
+            if row_id is not None:
+                if at_ns < mark.floor_ns or row_id in ids or (numbers and id_of(row_id) in ids):
                     continue
-                ids[number] = at_ns
+                ids[row_id] = at_ns
             elif at_ns <= mark.newest_ns:
                 # As many with this very time as were delivered; what is beyond is another tick, not the same again.
                 skip -= at_ns == mark.newest_ns
@@ -102,34 +156,45 @@ class Delivered:
         self._marks[name] = self._moved(mark, rows, ids)
         return found
 
-    def _moved(self, mark: Mark, rows: Sequence[tuple[int, RawRow]], ids: Mapping[int, int]) -> Mark:
+    def _moved(self, mark: Mark, rows: Sequence[tuple[int, RawRow]], ids: Mapping[str | int, int]) -> Mark:
         newest_ns = max(mark.newest_ns, rows[-1][0])
-        count = sum(at_ns == newest_ns and row.get("id") is None for at_ns, row in rows)
+        count = sum(at_ns == newest_ns and _id(row) is None for at_ns, row in rows)
         if newest_ns == mark.newest_ns:
             count = max(count, mark.count)
         if not ids:
             return Mark(newest_ns, newest_ns, count)
-        floor_ns = max(mark.floor_ns, newest_ns - self._overlap_ns)
+        # As far back as this answer went, an unknown id in a later one is a tick that came late.
+        floor_ns = max(mark.floor_ns, min(newest_ns - self._overlap_ns, rows[0][0]))
         if len(ids) > _MOST_IDS:
             floor_ns = max(floor_ns, sorted(ids.values())[-_MOST_IDS])
-        kept = {number: at_ns for number, at_ns in ids.items() if at_ns >= floor_ns}
+        kept = {row_id: at_ns for row_id, at_ns in ids.items() if at_ns >= floor_ns}
         return replace(mark, newest_ns=newest_ns, floor_ns=floor_ns, count=count, ids=kept)
+
+    def _since_ns(self, mark: Mark) -> int:
+        return max(mark.floor_ns, mark.newest_ns - self._overlap_ns) if mark.ids else mark.floor_ns
 
     def _is_strange(self, row: RawRow, at_ns: int | None, future_ns: int) -> bool:
         return at_ns is None or at_ns > future_ns or (bool(self._strange) and _content(row) in self._strange)
 
-    def _is_news(self, row: RawRow) -> bool:
+    def _is_news(self, row: RawRow, seen: Counter[bytes]) -> bool:
+        """Tell whether this answer holds a row more often than any before, and count it."""
         content = _content(row)
-        if content in self._strange:
+        seen[content] += 1
+        if seen[content] <= self._strange.get(content, 0):
             return False
-        self._strange[content] = None
+        self._strange[content] = seen[content]
         if len(self._strange) > _MOST_STRANGE:
             del self._strange[next(iter(self._strange))]
         return True
 
 
+def _id(row: RawRow) -> str | None:
+    """Return the id of a row as it was sent, None where it has none."""
+    return (text_of(row.get("id")) or "").strip() or None
+
+
 def _content(row: RawRow) -> bytes:
-    return orjson.dumps(row, default=str)
+    return repr(sorted(row.items())).encode("utf-8", "backslashreplace")
 
 
 def _read_mark(kept: Sequence[object]) -> Mark:

@@ -15,8 +15,10 @@ from feed.connection.skew import Skew
 from feed.connection.staleness import Staleness
 from feed.connection.state import ConnectionState, Phase, Report
 from feed.mapping.errors import MappingError
+from feed.mapping.picked import Picked
 from feed.mapping.table import table
 from feed.provider import Batch, Listed, ProviderError
+from feed.providers.rest.account import Account, account, delivered_of, foreign_names
 from feed.providers.rest.answers import Page, ask, listed
 from feed.providers.rest.delivered import Delivered, RawRow
 from feed.providers.rest.errors import RestMappingError, RestRefusedError
@@ -66,6 +68,8 @@ class RestProvider:
         self._heard_ms: int | None = None
         self._connects, self._gaps, self._connected = 0, 0, False
         self._problems: dict[str, QuestionError | MappingError] = {}
+        self._picked, self._fitted, self._given_way = Picked(), False, False
+        self._names_instruments = bool({"instrument", "instruments"} & settings.blanks)
         self._key_in_use: str | None = None
         self._next_question_s = 0.0
         self._settled_ms = 0
@@ -76,7 +80,7 @@ class RestProvider:
         What resolves itself is waited for. Raise RestRefusedError where the key or the address is refused,
         RestMappingError where nothing fits the mapping; whatever key_of raises passes through.
         """
-        delivered = Delivered(round(self._settings.overlap_s * _NS_PER_S), cursor)
+        delivered = delivered_of(self._settings, cursor)
         known: frozenset[str] | None = None
         with self._http() as http:
             while not stop.is_set():
@@ -146,8 +150,12 @@ class RestProvider:
                     whole &= all_there
                     if self._instruments() != wanted:
                         return  # what was just read goes unused, and is asked for again for the right instruments
-                    if new := self._new(delivered, rows, wanted):
-                        yield Batch(table(new), delivered.cursor())
+                    taken = self._account(delivered, rows, wanted)
+                    if taken.new or taken.refused.height:
+                        yield Batch(table(taken.new), delivered.cursor(), broken=taken.refused)
+                    if taken.foreign and (self._names_instruments or not delivered.knows(wanted)):
+                        raise QuestionError(foreign_names(taken.foreign, group))
+                    self._receiving()
             except (QuestionError, MappingError) as problem:
                 self._problems[_name(group)] = problem
             if stop.is_set():
@@ -235,9 +243,10 @@ class RestProvider:
 
     def _give_way(self, problem: Exception, stop: threading.Event) -> None:
         """Do what there is to do when no question of a poll had a usable answer."""
-        if isinstance(problem, MappingError):
+        if isinstance(problem, MappingError) and not self._fitted:
             self._tell(Phase.BROKEN, str(problem))
             raise RestMappingError(str(problem)) from None
+        self._given_way = True  # until an answer is of use; one that merely comes does not end it
         pause_s = self._attempts.failed(QuestionError(str(problem))).seconds
         self._tell(Phase.BROKEN, str(problem), self._clock_ms() + round(1_000 * pause_s))
         logger.warning("%s: %s Asking again in %.1f s.", self.name, problem, pause_s)
@@ -249,16 +258,15 @@ class RestProvider:
             if stop.wait(min(left_s, _LOOK_EVERY_S)):
                 return
 
-    def _new(self, delivered: Delivered, rows: Sequence[RawRow], wanted: frozenset[str]) -> list[RawRow]:
-        """Return what is wanted of the rows and was not delivered yet."""
-        own = [row for row in rows if not wanted or row.get("instrument") is None or row["instrument"] in wanted]
+    def _account(self, delivered: Delivered, rows: Sequence[RawRow], wanted: frozenset[str]) -> Account:
+        """Settle what becomes of each row."""
         now_ns = self._clock_ms() * _NS_PER_MS
         hold_s = self._settings.hold_s
         held_ns = self._provider_ms() * _NS_PER_MS - round(hold_s * _NS_PER_S) if hold_s else None
-        new = delivered.new(own, now_ns + _FUTURE_NS, held_ns)
-        for name in {str(row.get("instrument")) for row in new}:
+        taken = account(delivered, self._picked, rows, wanted, now_ns + _FUTURE_NS, held_ns)
+        for name in {str(row.get("instrument")) for row in taken.new}:
             self._staleness.heard(name, self._clock_ms())
-        return new
+        return taken
 
     def _provider_ms(self) -> int:
         """Return what the provider's clock shows, as far as is known."""
@@ -272,15 +280,22 @@ class RestProvider:
         if page.answer.server_ms is not None:
             self._skew.dated(page.answer.server_ms, round(page.answer.asked_ms + page.answer.took_ms / 2))
         self._connects += not self._connected
-        self._connected, self._attempts.failures = True, 0
+        self._connected, self._fitted, self._attempts.failures = True, True, 0
+        if not self._given_way:
+            self._receiving()
+
+    def _receiving(self) -> None:
+        self._given_way = False
         self._tell(Phase.RECEIVING, " ".join(["Answers come.", *self._complaints()]))
 
     def _complaints(self) -> Iterator[str]:
-        """Yield what is wrong with single questions while others are answered."""
+        """Yield what is wrong with single questions while others are answered, and what is left out."""
         for names, problem in list(self._problems.items())[:_COMPLAINTS_SHOWN]:
             yield f"{names}: {problem}"
         if (more := len(self._problems) - _COMPLAINTS_SHOWN) > 0:
             yield f"And {more} more."
+        if self._picked.rows:
+            yield self._picked.sentence
 
     def _tell(self, phase: Phase, sentence: str, retry_ms: int | None = None) -> None:
         now = self._clock_ms()

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import orjson
-
+from feed.mapping.exact_json import JsonError, read_json
 from feed.mapping.rows import MappingError, first_at, rows_of, time_of
 from feed.providers.websocket.rows import RawRow
 from feed.providers.websocket.settings import Match, WebSocketFeed
@@ -43,8 +42,8 @@ def read(data: str | bytes, settings: WebSocketFeed) -> Said:
     """Say what a message means; one that cannot be read is garbage, never an error."""
     text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
     try:
-        message = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        message = read_json(data).value
+    except JsonError as error:
         return Said(Kind.GARBAGE, text=text, problem=f"not JSON ({error})")
     kind = _kind(message, settings)
     server_time = _server_time(message, settings)

@@ -26,7 +26,8 @@ class WebSocketProvider:
     """Prices over WebSocket, over as many connections as the provider needs, each renewed as often as needed.
 
     key_of is asked for the key at each connect and the key is kept nowhere. wanted is asked again and again which
-    instruments to read (None: those of the settings) and may answer differently each time.
+    instruments to read (None: those of the settings) and may answer differently each time. overhear: given each message
+    as it came, by the threads of the connections.
     """
 
     live = True
@@ -44,11 +45,13 @@ class WebSocketProvider:
         holding: Holding | None = None,
         clock_ms: Callable[[], int] = now_ms,
         spread: Spread = random.uniform,
+        overhear: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._settings, self._key_of, self._wanted, self._report = settings, key_of, wanted, report
         self._guard, self._patience = guard or Guard(), patience or Patience()
         self._holding, self._clock_ms, self._spread = holding or _holding(settings), clock_ms, spread
+        self._overhear = overhear
 
     def batches(self, cursor: str | None, stop: threading.Event) -> Iterator[Batch]:
         """Yield what comes until `stop` is set; after a lost connection, first what was missed, where it can be had.
@@ -75,6 +78,7 @@ class WebSocketProvider:
             holding=self._holding,
             clock_ms=self._clock_ms,
             spread=self._spread,
+            overhear=self._overhear,
         )
         try:
             session.restore(cursor)

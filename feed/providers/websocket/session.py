@@ -19,6 +19,8 @@ from feed.connection.reporting import Reporting, worst
 from feed.connection.skew import Skew
 from feed.connection.staleness import Staleness
 from feed.connection.state import ConnectionState, Phase, Report
+from feed.mapping.exact_json import text_of
+from feed.mapping.picked import Picked
 from feed.mapping.row_mapping import ASKED
 from feed.mapping.table import table, times_ns
 from feed.provider import Batch, ProviderError
@@ -58,20 +60,21 @@ class Session:
         holding: Holding,
         clock_ms: Callable[[], int],
         spread: Spread,
+        overhear: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._settings, self._clock_ms = settings, clock_ms
         self._host = parsed(settings.url).host
-        means = Means(settings, guard, key_of, tell, clock_ms, threading.Lock())
+        means = Means(settings, guard, key_of, tell, clock_ms, threading.Lock(), overhear)
         self._crew = Crew(settings.per_connection, lambda number: Line(number, means, Attempts(patience, spread)))
         self._fetcher = Fetcher(settings.backfill, guard, tell) if settings.backfill is not None else None
         fetches = self._fetcher is not None
         self._catch_up = CatchUp(holding, consecutive=settings.consecutive_ids, fetches=fetches, spread=spread)
         self._skew, self._staleness, self._reporting = Skew(), Staleness(), Reporting(report, clock_ms)
         self._names: frozenset[str] | None = None
-        self._spelling: dict[str, str] = {}
+        self._picked = Picked()
         self._heard: list[Heard] = []
         self._ready: list[RawRow] = []
-        self._broken: list[str] = []
+        self._refused: list[pl.DataFrame] = []
         self._complete_ms: int | None = None
         self._heard_ms: int | None = None
         self._connects = self._batch_ms = self._limited_until_ms = 0
@@ -91,7 +94,7 @@ class Session:
         names = frozenset(self._settings.instruments) if wanted is None else wanted
         if names == self._names:
             return
-        self._names, self._spelling = names, {name.casefold(): name for name in names}
+        self._names = names
         self._catch_up.watch(names)
         self._staleness.expect(names, self._clock_ms())
         self._crew.assign(names)
@@ -123,17 +126,17 @@ class Session:
         self._put(self._catch_up.overdue(now_ms))
         complete_ms = self._complete_to_ms(now_ms)
         news = complete_ms is not None and (self._complete_ms is None or complete_ms > self._complete_ms)
-        quiet = not self._ready and not self._broken
+        quiet = not self._ready and not self._refused
         if self._reporting.due(now_ms):
             self._reporting.tell(self._state(now_ms))
         if quiet and not (news and now_ms - self._batch_ms >= _QUIET_BATCH_MS):
             return None
         self._complete_ms, self._batch_ms = complete_ms if news else self._complete_ms, now_ms
-        rows, broken = self._ready, self._broken
-        self._ready, self._broken = [], []
+        rows, refused = self._ready, self._refused
+        self._ready, self._refused = [], []
         cursor = json.dumps({"complete_ms": self._complete_ms, "lanes": self._catch_up.state()})
-        refused = pl.DataFrame({"reason": "broken_line", "detail": broken, "line": None}) if broken else pl.DataFrame()
-        return Batch(table(rows) if rows else _NO_TICKS, cursor, complete_ms if news else None, refused)
+        broken = pl.concat(refused, how="diagonal_relaxed") if refused else pl.DataFrame()
+        return Batch(table(rows) if rows else _NO_TICKS, cursor, complete_ms if news else None, broken)
 
     def check(self) -> None:
         """Raise ProviderError when nothing more will come until a person has mended something."""
@@ -196,7 +199,8 @@ class Session:
         for event, post, group, server_ns in zip(heard, posts, groups, clocks, strict=True):
             kind = event.said.kind
             if kind is Kind.GARBAGE:
-                self._broken.append(f"{event.said.problem}: {event.said.text}")
+                detail = text_of(f"{event.said.problem}: {event.said.text}")
+                self._refused.append(pl.DataFrame({"reason": "broken_line", "detail": detail, "line": None}))
             elif kind is Kind.COMPLAINT:
                 self._complaint = event.said.text
             for row in group.rows:
@@ -216,13 +220,14 @@ class Session:
             post.complete_to(self._provider_ms(event.heard_ms) - _UNCERTAIN_MS)
 
     def _wanted_rows(self, rows: Sequence[RawRow], post: Post | None) -> list[RawRow]:
-        """Return the rows of wanted instruments, each under the name it was wanted by."""
+        """Return the rows of wanted instruments; others are refused, those of a connection no longer used dropped."""
         if post is None:
             return []
         if self._settings.rows.instrument == ASKED and len(post.line.names) == 1:
             return [{**row, "instrument": name} for row in rows for name in post.line.names]
-        named = ((row, self._spelling.get(str(row.get("instrument")).casefold())) for row in rows)
-        return [{**row, "instrument": name} for row, name in named if name is not None]
+        own, refused = self._picked.split(rows, self._names or frozenset())
+        self._refused += [refused] if refused.height else []
+        return own
 
     def _take_fetched(self, event: Fetched) -> None:
         now_ms, instrument = self._clock_ms(), event.ask.instrument
@@ -294,6 +299,8 @@ class Session:
         skew_ms = self._skew.ms or 0
         if abs(skew_ms) >= _NOTABLE_SKEW_MS:
             parts.append(f"Its clock is {abs(skew_ms) / 1_000:.0f} s {'ahead of' if skew_ms > 0 else 'behind'} ours.")
+        if self._picked.rows:
+            parts.append(self._picked.sentence)
         if self._complaint:
             parts.append(f"It says: {self._complaint}")
         return " ".join(parts)
