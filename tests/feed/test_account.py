@@ -102,6 +102,7 @@ def test_of_others_the_first_row_of_each_name_is_refused_and_the_rest_counted() 
     [
         ('{"t":20250101120000,"p":2}', "bad_time"),
         ('{"t":99999999999999999999999999,"p":2}', "bad_time"),
+        ('{"t":"0001-01-01T00:00:00Z","p":2}', "bad_time"),
         ('{"t":@,"p":NaN}', "bad_number"),
         ('{"t":@,"p":-Infinity}', "bad_number"),
         ('{"t":@,"p":1e999}', "bad_number"),
