@@ -6,24 +6,13 @@ import polars as pl
 
 from bar.frames import Frame
 from charts.candles import price_decimals
+from control.texts import age, moment
+
+__all__ = ["age", "change", "chart_in_words", "duration", "moment", "plain", "utc_time"]
 
 _S, _MIN, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
 _MARKDOWN = frozenset("\\`*_[]<>#:$~|@")
-
-
-def age(age_ms: int) -> str:
-    """Say how long ago something was: tenths of a second first, then ever coarser."""
-    age_ms = max(age_ms, 0)
-    if age_ms < 10 * _S:
-        return f"{age_ms / _S:.1f} s"
-    if age_ms < 2 * _MIN:
-        return f"{age_ms // _S} s"
-    if age_ms < 2 * _HOUR:
-        return f"{age_ms // _MIN} min"
-    if age_ms < 2 * _DAY:
-        return f"{age_ms // _HOUR} h"
-    return f"{age_ms // _DAY} d"
 
 
 def duration(length_ms: int) -> str:
@@ -35,15 +24,10 @@ def duration(length_ms: int) -> str:
 
 def utc_time(time_ms: int, frame: Frame) -> str:
     """Print the start of a bar in UTC, no finer than its frame needs."""
-    moment = datetime.fromtimestamp(time_ms / _S, UTC)
+    start = datetime.fromtimestamp(time_ms / _S, UTC)
     if frame.length_ms >= _DAY:
-        return moment.strftime("%Y-%m-%d")
-    return moment.strftime("%H:%M:%S" if frame.length_ms < _MIN else "%H:%M")
-
-
-def moment(time_ms: int) -> str:
-    """Print a moment in UTC, to the second."""
-    return datetime.fromtimestamp(time_ms // _S, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return start.strftime("%Y-%m-%d")
+    return start.strftime("%H:%M:%S" if frame.length_ms < _MIN else "%H:%M")
 
 
 def change(ratio: float) -> str:

@@ -2,11 +2,19 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 
+from bar.frames import Frame
+from bar.reader import BarReader
+from bar.sqlite_file import StoreMissingError
 from cli.errors import UserError
 from cli.feed import feed_lines
+from control.freshness.frames import of_frames, offered_frames
+from control.freshness.judge import Freshness, Level
+from control.freshness.reading import read_flow
 from control.home import Home
 from control.machine.processes import SupervisorError
 from control.machine.system_status import SystemStatus, look
@@ -27,11 +35,25 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(str(error)) from error
     # Without a controller nobody clears an alert, so what was open when it stopped says nothing about now.
     alerts = open_alerts(home) if status.running else []
-    print(json.dumps(_as_json(status, alerts), indent=2) if args.json else _as_text(status, alerts))
+    frames = _frames(home) if status.running else {}
+    print(json.dumps(_as_json(status, alerts, frames), indent=2) if args.json else _as_text(status, alerts, frames))
     return 0 if status.healthy else 1
 
 
-def _as_json(status: SystemStatus, alerts: Sequence[Alert]) -> dict[str, object]:
+Frames = Mapping[Frame, Freshness]
+
+
+def _frames(home: Home) -> Frames:
+    """Return how fresh each frame is that can be opened; none without bars."""
+    try:
+        with closing(BarReader.open(home.bars_db)) as reader:
+            frames = offered_frames(reader)
+    except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
+        return {}
+    return of_frames(read_flow(home), frames)
+
+
+def _as_json(status: SystemStatus, alerts: Sequence[Alert], frames: Frames) -> dict[str, object]:
     processes = [
         {
             "name": one.name,
@@ -55,11 +77,26 @@ def _as_json(status: SystemStatus, alerts: Sequence[Alert]) -> dict[str, object]
         "feed_problem": status.feed_problem,
         "kafka_problem": status.kafka_problem,
         "feeds": [view.as_json() for view in status.feeds],
+        "frames": [{"frame": frame.text, **fresh.as_json()} for frame, fresh in frames.items()],
         "alerts": [asdict(alert) for alert in alerts],
     }
 
 
-def _as_text(status: SystemStatus, alerts: Sequence[Alert]) -> str:
+def _frame_lines(frames: Frames) -> list[str]:
+    """Return a line for the frames that move, and one for each that does not."""
+    live = [frame.text for frame, fresh in frames.items() if fresh.level is Level.LIVE]
+    lines = [f"bars of {', '.join(live)}: live"] if live else []
+    said = {fresh.sentence for fresh in frames.values()}
+    if not live and len(said) == 1:
+        return [f"bars: {said.pop()}"]
+    return lines + [
+        f"bars of {frame.text}: {fresh.level.value}. {fresh.sentence}"
+        for frame, fresh in frames.items()
+        if fresh.level is not Level.LIVE
+    ]
+
+
+def _as_text(status: SystemStatus, alerts: Sequence[Alert], frames: Frames) -> str:
     if not status.running:
         return "Barmill is not running; start it with ./barmill up."
     lines = [f"{status.url}   data in {status.home}", ""]
@@ -75,6 +112,7 @@ def _as_text(status: SystemStatus, alerts: Sequence[Alert]) -> str:
     lines += [f"job {job.name}: {job.sentence}" for job in status.jobs]
     age = "none yet" if status.newest_tick_age_s is None else f"{status.newest_tick_age_s:.1f} s ago"
     lines.append(f"ticks: {status.ticks_per_s:,.1f} a second; newest in the bars: {age}")
+    lines += _frame_lines(frames)
     lines += [f"feed {line}" for line in feed_lines(status.feeds)]
     if status.kafka_problem:
         lines.append(f"Kafka: {status.kafka_problem}")

@@ -10,6 +10,7 @@ from bar.reader import BarQuery, BarReader
 from charts.candles import Candles
 from charts.studied import studied
 from charts.view import ChartView
+from control.freshness.reading import newest_tick_ms
 from control.home import Home
 from control.monitor.explained import explained_gaps
 from front.bar_questions import view_since
@@ -31,6 +32,7 @@ def changes_message(home: Home, reader: BarReader, asked: Mapping[str, str]) -> 
     newest_ms = newest["start_ms"][-1] if newest.height else read_ms
     from_ms = newest_ms - HISTORY_BARS * view.frame.length_ms
     shown = _changed(home, reader, view, newest, since_ms - _TRANSACTION_TAKES_MS, from_ms)
+    shown = replace(shown, newest_tick_ms=newest_tick_ms(reader, view.instrument))
     message = chart_message(view, shown, read_ms, readings.flow(home))
     return message | {"since_ms": since_ms, "from_slot": view.frame.slot(from_ms)}
 

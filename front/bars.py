@@ -1,6 +1,6 @@
 """Bars by plain HTTP, for charts that scroll back and for files to take along; for whoever may see prices.
 
-    /bars.json         the newest bars before a time, as the candles message (charts/candles.py)
+    /bars.json         the newest bars before a time, as the candles message (charts/candles.py), and how fresh they are
     /bar-changes.json  the bars that changed since a time, as the chart's message (pages/parts/chart_message.py)
     /bar-history.json  every version of one bar, oldest first
     /bars.csv          the bars of a range as a file, a column more for each line of a study
@@ -25,6 +25,8 @@ from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
 from charts.candles import candles
 from charts.studied import studied
+from charts.view import ChartView
+from control.freshness.reading import newest_tick_ms
 from control.home import Home
 from control.monitor.explained import explained_gaps
 from control.people.roles import GRANTS, Permission
@@ -33,6 +35,9 @@ from front.bar_files import MOST_EXPORTED, BarFile, csv_file, parquet_file, tabl
 from front.bar_questions import QuestionError, in_range, newest_before, one_bar
 from front.browser import who_of
 from front.turns import TooManyRequestsError, Turns
+from pages.parts import readings
+from pages.parts.chart_bars import newest_of
+from pages.parts.chart_message import status
 
 T = TypeVar("T")
 
@@ -66,7 +71,7 @@ class BarRoutes:
         ]
 
     async def bars(self, request: Request) -> Response:
-        """Answer with the newest bars before a time, their studies and gaps."""
+        """Answer with the newest bars before a time, their studies and gaps, and how fresh the frame is."""
         return await self._answer(request, self._candles, lambda found: JSONResponse(found, headers=_NO_COPY))
 
     async def changes(self, request: Request) -> Response:
@@ -88,9 +93,12 @@ class BarRoutes:
 
     def _candles(self, reader: BarReader, asked: Mapping[str, str]) -> dict[str, object]:
         question, read_ms = newest_before(reader, asked), now_ms()
-        instrument, frame = question.query.instrument, question.query.frame
+        instrument, frame, as_of_ms = question.query.instrument, question.query.frame, question.query.as_of_ms
         bars, lines = studied(reader.read, question.query, question.studies)
-        return candles(bars, instrument, frame, read_ms, lines, explained_gaps(self._home, bars, frame))
+        view, newest_ms = ChartView(instrument, frame, as_of_ms=as_of_ms), newest_tick_ms(reader, instrument)
+        fresh = status(view, newest_of(reader.read, view), newest_ms, readings.flow(self._home))
+        message = candles(bars, instrument, frame, read_ms, lines, explained_gaps(self._home, bars, frame))
+        return message | {"status": fresh}
 
     async def _answer(
         self,

@@ -54,7 +54,7 @@ def page() -> None:
                 f" be held against each other. Up to {_MOST_INSTRUMENTS} fit; the address of this page reopens them."
             )
     if instruments:
-        fresh_line(home, instruments, greyed="compare_indexed")
+        fresh_line(home, {name: _frame(home, name, range_name) for name in instruments}, greyed="compare_indexed")
         st.fragment(_live, run_every=_RANGES[range_name][1])(home, instruments, range_name)
 
 
@@ -102,15 +102,17 @@ def _bars(home: Home, instruments: tuple[str, ...], range_name: str) -> tuple[in
     (length_ms, _), to_ms = _RANGES[range_name], readings.now_ms()
     bars = {}
     for name in instruments:
-        stored = readings.frames(home, name)
-        frame = next((one for one in stored if length_ms <= _MOST_POINTS * one.length_ms), _longest(stored))
+        frame = _frame(home, name, range_name)
         from_ms = frame.start_ms(to_ms - length_ms)
         bars[name] = readings.bars(home, BarQuery(name, frame, from_ms, newest=_MOST_POINTS + 1))
     return to_ms - length_ms, to_ms, bars
 
 
-def _longest(frames: Sequence[Frame]) -> Frame:
-    return max(frames, default=Frame(60_000))
+def _frame(home: Home, instrument: str, range_name: str) -> Frame:
+    """Return the shortest stored frame that needs few enough bars for the range."""
+    stored = readings.frames(home, instrument)
+    few = (one for one in stored if _RANGES[range_name][0] <= _MOST_POINTS * one.length_ms)
+    return next(few, max(stored, default=Frame(60_000)))
 
 
 through_app()

@@ -8,15 +8,24 @@ import streamlit as st
 
 from bar.frames import Frame, parse_frame
 from charts.newest import NUMBERS, newest_bars
+from control.freshness.flow import Flow
+from control.freshness.frames import Unfed, unfed
+from control.freshness.judge import Level, ShownFrame, freshness
 from control.home import Home
 from control.people.roles import Permission
 from pages.parts import readings
 from pages.parts.facts import facts, facts_row
-from pages.parts.flow import Level, freshness, with_reading
+from pages.parts.flow import with_reading
 from pages.parts.head import freshness_line, head, system_status, wait_for_bars
 from pages.parts.my_preferences import keep, mine
 from pages.parts.routing import through_app
-from pages.parts.standings import hour_lines, newest_bars_of_all, standings
+from pages.parts.standings import (
+    hour_lines,
+    newest_bars_of_all,
+    offered_frames_of_all,
+    standings,
+    watched_frame,
+)
 from pages.parts.told import attempt, tell
 from pages.parts.visitor import Visitor, require
 from pages.parts.watchlist import Watchlist, watchlist_table, watchlist_update
@@ -58,10 +67,19 @@ def _live_facts(home: Home) -> None:
     flow = readings.flow(home)
     kept = with_reading(st.session_state.get("overview_flow", ()), flow, _RATE_KEPT_MS)
     st.session_state["overview_flow"] = kept
-    facts_row(facts(kept, readings.refused(home), system_status(home)))
+    not_fed = unfed(flow, offered_frames_of_all(home))
+    facts_row(facts(kept, readings.refused(home), system_status(home), not_fed))
+    _say_what_is_not_well(flow, not_fed)
+
+
+def _say_what_is_not_well(flow: Flow, not_fed: Sequence[Unfed]) -> None:
+    """Say why prices do not come, or else which of the frames that people may open do not move, and why."""
     fresh = freshness(flow)
     if fresh.level is not Level.LIVE:
         st.markdown(freshness_line(fresh))
+        return
+    for one in not_fed:
+        st.markdown(freshness_line(replace(one.why, sentence=one.sentence)))
 
 
 @st.fragment(run_every=1)
@@ -88,7 +106,9 @@ def _live_bars(home: Home, frame: Frame) -> None:
 
 
 def _watchlist(home: Home) -> Watchlist:
-    return Watchlist(readings.now_ms(), standings(home), hour_lines(home), freshness(readings.flow(home)))
+    flow, frame = readings.flow(home), watched_frame(home)
+    fresh = freshness(flow, ShownFrame(frame) if frame else None)
+    return Watchlist(readings.now_ms(), standings(home), hour_lines(home), fresh)
 
 
 def _star(one: Visitor, added: Sequence[str], removed: Sequence[str]) -> None:

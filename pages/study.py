@@ -57,7 +57,7 @@ def page() -> None:
         as_of_ms = as_of_picker(choices, zone, readings.now_ms())
         fill = _fill(choices)
     span = fixed_range(choices, lambda: _newest(home, instrument, frame), zone)
-    fresh_line(home, [instrument])
+    fresh_line(home, {instrument: frame})
     query = BarQuery(instrument, frame, span.from_ms, span.to_ms, as_of_ms, fill)
     _figure(home, query, studies, zone)
 

@@ -9,10 +9,10 @@ import streamlit as st
 
 from charts.texts import chart_in_words
 from charts.view import ChartView
+from control.freshness.flow import Flow
 from pages.parts.browser_code import browser_code
 from pages.parts.chart_bars import Shown
 from pages.parts.chart_message import chart_message
-from pages.parts.flow import Flow
 from pages.parts.zone_picker import zone_here
 
 _SCRIPTS = (

@@ -24,7 +24,8 @@ class Shown:
     """Bars (BAR_SCHEMA, oldest first) with the lines over them and the gaps among them.
 
     newest: the newest bars there are, shown or not. live: they reach up to now, and updates follow. whole: there are no
-    older ones. at_once: so many more at most are to be asked for at once.
+    older ones. at_once: so many more at most are to be asked for at once. newest_tick_ms: time of the instrument's
+    newest tick in bars of any frame, None where that does not matter.
     """
 
     bars: pl.DataFrame
@@ -34,12 +35,15 @@ class Shown:
     live: bool = True
     whole: bool = False
     at_once: int = HISTORY_BARS
+    newest_tick_ms: int | None = None
 
 
 def history(home: Home, view: ChartView) -> Shown:
     """Read what a chart begins with: the bars of its range, or the newest ones."""
     at_once = min(_MOST_BARS, readings.at_once(home, view.instrument, view.frame))
     read, query = partial(readings.bars, home), replace(view.query, newest=min(HISTORY_BARS, at_once))
+    # Before the bars, so that what comes between the two does not make them look old.
+    newest_tick_ms = readings.newest_tick_ms(home, view.instrument)
     newest = newest_of(read, view)
     live = view.as_of_ms is None
     if view.range_ms is not None and newest.height:
@@ -50,7 +54,8 @@ def history(home: Home, view: ChartView) -> Shown:
         query = replace(query, to_ms=None if live else to_ms, newest=min(max(HISTORY_BARS, wanted), at_once))
     bars, lines = studied(read, query, view.studies)
     whole = query.newest is not None and bars.height < query.newest
-    return Shown(bars, newest, lines, explained_gaps(home, bars, view.frame), live, whole, at_once)
+    gaps = explained_gaps(home, bars, view.frame)
+    return Shown(bars, newest, lines, gaps, live, whole, at_once, newest_tick_ms)
 
 
 def newest_of(read: Callable[[BarQuery], pl.DataFrame], view: ChartView) -> pl.DataFrame:

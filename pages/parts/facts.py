@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from charts.texts import age
+from control.freshness.flow import Flow
+from control.freshness.frames import Unfed
+from control.freshness.judge import Freshness, freshness
 from control.jobs.states import Desired
 from control.machine.system_status import SystemStatus
 from pages.parts.browser_code import browser_code
-from pages.parts.flow import Flow, Freshness, Level, freshness, rates
+from pages.parts.flow import rates
 
 Fact = dict[str, object]
 
-_TONES = {Level.LIVE: "good", Level.STOPPED: "bad"}
+_TONES = {"green": "good", "red": "bad"}
 
 _facts = st.components.v2.component(
     "barmill_facts",
@@ -28,8 +31,10 @@ def facts_row(facts: Sequence[Fact]) -> None:
     _facts(key="facts", data=list(facts))
 
 
-def facts(readings: Sequence[Flow], refused: Mapping[str, int], status: SystemStatus | None) -> list[Fact]:
-    """Work out the facts from the readings so far, oldest first, one at least."""
+def facts(
+    readings: Sequence[Flow], refused: Mapping[str, int], status: SystemStatus | None, unfed: Sequence[Unfed] = ()
+) -> list[Fact]:
+    """Work out the facts from the readings so far, oldest first, one at least, and the frames that nothing feeds."""
     flow, speeds = readings[-1], rates(readings)
     fresh, source, newest_ms = freshness(flow), flow.source, flow.newest_tick_ms
     reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(refused.items()))
@@ -38,28 +43,31 @@ def facts(readings: Sequence[Flow], refused: Mapping[str, int], status: SystemSt
             "label": "Feed",
             "value": source.name if source else "none",
             "note": fresh.level.value,
-            "tone": _TONES.get(fresh.level, "busy"),
+            "tone": _TONES.get(fresh.level.color, "busy"),
         },
         {"label": "Ticks per second", "value": f"{speeds[-1]:,.0f}" if speeds else "–", "line": speeds},
-        _job(flow, fresh, status),
+        _job(flow, fresh, status, unfed),
         {"label": "Newest tick", "value": "–" if newest_ms is None else f"{age(flow.read_ms - newest_ms)} ago"},
         {"label": "Ticks refused", "value": f"{sum(refused.values()):,}", "note": reasons},
         _processes(status),
     ]
 
 
-def _job(flow: Flow, fresh: Freshness, status: SystemStatus | None) -> Fact:
+def _job(flow: Flow, fresh: Freshness, status: SystemStatus | None, unfed: Sequence[Unfed]) -> Fact:
     """Say how the jobs are: in the controller's words, or without a controller by what the job writes."""
-    read = sum(one.read for one in flow.progress)
+    note = f"{sum(one.read for one in flow.progress):,} ticks read"
+    if unfed:
+        note = f"nothing feeds {', '.join(one.text for one in unfed)}"
     if status is not None and status.jobs:
         wanted = [job for job in status.jobs if job.desired == Desired.RUNNING]
         astray = [job for job in wanted if not job.as_desired]
-        note = f"{astray[0].name}: {astray[0].sentence}" if astray else f"{read:,} ticks read"
         value = f"{len(wanted) - len(astray)} of {len(wanted)} running" if wanted else "All stopped"
-        return {"label": "Jobs", "value": value, "note": note, "tone": "busy" if astray else "good"}
-    tone = _TONES.get(fresh.level, "busy") if flow.progress else "busy"
-    value = "Writing" if flow.progress and not fresh.stale else "Silent"
-    return {"label": "Jobs", "value": value, "note": f"{read:,} ticks read", "tone": tone}
+        note = f"{astray[0].name}: {astray[0].sentence}" if astray else note
+        tone = "busy" if astray else "good"
+    else:
+        value = "Writing" if flow.progress and not fresh.stale else "Silent"
+        tone = _TONES.get(fresh.level.color, "busy") if flow.progress else "busy"
+    return {"label": "Jobs", "value": value, "note": note, "tone": "bad" if unfed and tone == "good" else tone}
 
 
 def _processes(status: SystemStatus | None) -> Fact:

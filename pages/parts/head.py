@@ -3,19 +3,17 @@
 import streamlit as st
 
 from charts.texts import plain
+from control.freshness.flow import Flow
+from control.freshness.frames import overall
+from control.freshness.judge import Freshness, freshness
 from control.home import Home
 from control.machine.processes import SupervisorError
 from control.machine.system_status import SystemStatus, look
 from pages.parts import readings
-from pages.parts.flow import Flow, Freshness, Level, freshness
+from pages.parts.standings import offered_frames_of_all
 
-_COLORS = {
-    Level.LIVE: "green",
-    Level.CATCHING_UP: "orange",
-    Level.WAITING: "gray",
-    Level.STOPPED: "red",
-    Level.ENDED: "gray",
-}
+# What Markdown calls the colors of freshness.
+_COLORS = {"green": "green", "amber": "orange", "red": "red", "gray": "gray"}
 _SIMULATED = "Made-up prices of made-up instruments, from the bundled demo market. They mean nothing."
 
 
@@ -34,12 +32,13 @@ def simulated_mark(*, simulated: bool) -> None:
 
 def freshness_line(fresh: Freshness) -> str:
     """Return the judgement as one line of Markdown with a coloured mark."""
-    return f":{_COLORS[fresh.level]}[●] {plain(fresh.sentence)}"
+    return f":{_COLORS[fresh.level.color]}[●] {plain(fresh.sentence)}"
 
 
 def flow_line() -> None:
     """Say whether data flows."""
-    st.caption(freshness_line(freshness(readings.flow(Home.find()))))
+    home = Home.find()
+    st.caption(freshness_line(overall(readings.flow(home), offered_frames_of_all(home))))
 
 
 @st.cache_data(ttl=3, max_entries=4, show_spinner=False)

@@ -12,19 +12,13 @@ from bar.frames import Frame, parse_frame
 from bar.model import BAR_SCHEMA
 from bar.reader import BarQuery, BarReader, FrameNotStoredError
 from bar.sqlite_file import StoreMissingError
-from control.feeds.store import feeds_of
-from control.feeds.views import current_states
+from control.freshness import reading
+from control.freshness.flow import Flow
+from control.freshness.judge import Freshness, ShownFrame, freshness
 from control.home import Home
-from control.settings_file import SettingsError
-from feed.connection.state import Phase
-from feed.kafka.standing import kafka_problem
-from feed.names import FIRST_NAMES
 from feed.ticklog import TickLog
-from pages.parts.flow import Flow
 
 T = TypeVar("T")
-
-_WELL = (Phase.RECEIVING, Phase.IDLE)
 
 
 def now_ms() -> int:
@@ -33,15 +27,25 @@ def now_ms() -> int:
 
 
 def flow(home: Home) -> Flow:
-    """Read how far feed and job are."""
-    progress = _from_bars(home, BarReader.progress) or []
-    log = _from_log(home, lambda log: (log.sources(), log.end_sequence()))
-    sources, end_sequence = log or ((), 1)
-    at_ms = now_ms()
-    states = {name: state for name, state in current_states(home, at_ms).items() if name not in FIRST_NAMES}
-    well = frozenset(name for name, state in states.items() if state.phase in _WELL)
-    troubles = {name: state.sentence for name, state in states.items() if name not in well}
-    return Flow(at_ms, sources, tuple(progress), end_sequence, kafka_problem(home), well, troubles, _markets(home))
+    """Read how far feeds and jobs are."""
+    return reading.read_flow(home)
+
+
+def newest_tick_ms(home: Home, instrument: str) -> int | None:
+    """Return the time of the newest tick of an instrument in bars of any frame."""
+    return _from_bars(home, lambda reader: reading.newest_tick_ms(reader, instrument))
+
+
+def judged(home: Home, flow: Flow, instrument: str, frame: Frame) -> Freshness:
+    """Judge how fresh the newest bar of an instrument in this frame is."""
+
+    def judge(reader: BarReader) -> Freshness:
+        try:
+            return reading.judged(reader, flow, instrument, frame)
+        except FrameNotStoredError:
+            return freshness(flow.of(instrument), ShownFrame(frame))
+
+    return _from_bars(home, judge) or freshness(flow.of(instrument), ShownFrame(frame))
 
 
 def instruments(home: Home) -> list[str]:
@@ -87,15 +91,6 @@ def refused(home: Home) -> dict[str, int]:
     reasons = _from_log(home, TickLog.rejects_by_reason) or {}
     late = _from_bars(home, BarReader.rejected)
     return reasons | {"too_late": late} if late else reasons
-
-
-def _markets(home: Home) -> frozenset[str]:
-    """Return the feeds that are demo markets: our own, and those of other Barmills that somebody added."""
-    try:
-        added = [feed.name for feed in feeds_of(home) if feed.kind == "market"]
-    except SettingsError:  # the first feed cannot be told from the others until somebody mends feed.json
-        added = []
-    return frozenset({"market", *added})
 
 
 def _from_bars(home: Home, read: Callable[[BarReader], T]) -> T | None:

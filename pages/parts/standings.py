@@ -14,11 +14,12 @@ from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
 from bar.standing import CLOSES_SCHEMA, closes, newest_of_all, standing
 from charts.watchlist import SPANS_MS, Columns, Lines, lines, watchlist
+from control.freshness.flow import Flow
+from control.freshness.frames import offered_frames
 from control.home import Home
 from control.instruments.listing import catalogue_of, patience_ms
 from control.instruments.store import DELIVERS_WHAT_IT_HAS
 from pages.parts import readings
-from pages.parts.flow import Flow
 
 MOST_WATCHED = 1_000
 _RATE_OVER_MS = 10_000
@@ -70,6 +71,17 @@ def newest_bars_of_all(home: Home, frame: Frame, count: int) -> pl.DataFrame:
     """Return the newest `count` bars (BAR_SCHEMA) of each watched instrument."""
     found = _read(home, lambda reader: newest_of_all(reader.db, watched(home), frame, count))
     return pl.DataFrame(schema=BAR_SCHEMA) if found is None else found
+
+
+@st.cache_data(ttl=15, max_entries=4, show_spinner=False)
+def offered_frames_of_all(home: Home) -> list[Frame]:
+    """Return the frames that people can open, shortest first."""
+    return _read(home, offered_frames) or []
+
+
+def watched_frame(home: Home) -> Frame | None:
+    """Return the frame that the watchlist is read from; None without bars."""
+    return next(iter(_frames(home)), None)
 
 
 @st.cache_data(ttl=15, max_entries=4, show_spinner=False)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from charts.watchlist import Columns, Lines
+from control.freshness.judge import Freshness
 from pages.parts.browser_code import browser_code
-from pages.parts.flow import Freshness
 from pages.parts.update import update
 
 _KEY = "watchlist"

@@ -2,8 +2,10 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from control.home import Home
 from control.people.roles import Role
-from tests.browser.conftest import LiveHome, Watched, sign_in
+from tests.browser.conftest import LiveHome, Serve, Watched, sign_in
+from tests.stopped_jobs import seconds_stopped
 
 CHARTS = ".barmill-candles canvas"
 _PATIENCE_MS = 60_000
@@ -84,6 +86,25 @@ def test_all_charts_go_grey_when_data_stops(app: str, live_home: LiveHome, page:
         expect(page.locator(".barmill-notice").first).to_contain_text("silent for")
     finally:
         live_home.pause.clear()
+
+
+def test_a_frame_whose_job_was_stopped_is_red_beside_one_that_moves(serve: Serve, home: Home, page: Page) -> None:
+    """Another job runs and makes minutes; neither the charts nor the overview say that all is well."""
+    stores = seconds_stopped(home)
+    with serve(home) as app:
+        page.goto(f"{app}/frames?instrument=AAA%2FUSD&frames=5s,5m")
+        updated(page, 2, 1)
+        pulses, stopped = page.locator(".barmill-pulse"), re.compile("^stopped .* job stopped$")
+        expect(pulses.nth(0)).to_have_text(stopped)
+        expect(pulses.nth(0)).to_have_attribute("data-color", "red")
+        expect(page.locator(".barmill-notice").first).to_contain_text("was stopped by os:ada at ")
+        expect(pulses.nth(1)).to_have_attribute("data-color", "green")
+        expect(pulses.nth(1)).to_contain_text("job running")
+        page.goto(app)
+        main = page.get_by_test_id("stMain")
+        expect(main.get_by_text("1s, 5s, 15s, 30s: The job bars, which makes 1s bars, was stopped")).to_be_visible()
+        expect(page.locator(".barmill-facts div", has_text="Jobs").first).to_have_attribute("data-tone", "bad")
+    stores.close()
 
 
 def test_on_a_phone_the_charts_stand_one_below_the_other(app: str, page: Page) -> None:

@@ -12,6 +12,7 @@ from control.machine.system_status import SystemStatus
 from control.monitor.alerts import note_changes, open_alert_db
 from control.monitor.judge import Finding
 from control.monitor.rules import DEFAULTS, Trouble
+from tests.stopped_jobs import BY, seconds_stopped
 
 RUNNING = [ProcessStatus("app", "RUNNING", 1, 60, 1_000_000)]
 
@@ -43,3 +44,19 @@ def test_open_alerts_are_part_of_the_status(
 def test_alerts_of_a_home_that_is_down_are_of_no_interest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["alerts"] == []
+
+
+def test_each_frame_that_can_be_opened_is_judged(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "look", lambda _: seen(home, RUNNING))
+    stores = seconds_stopped(home)
+    main(["status", "--json"])
+    frames = {one["frame"]: one for one in json.loads(capsys.readouterr().out)["frames"]}
+    main(["status"])
+    stores.close()
+    assert [name for name, one in frames.items() if one["color"] == "red"] == ["1s", "5s", "15s", "30s"]
+    assert (frames["1s"]["by"], frames["5m"]["state"]) == (BY, "live")
+    text = capsys.readouterr().out
+    assert "bars of 1m, 5m, 15m, 30m, 1h, 4h, 1d, 1w: live\n" in text
+    assert "bars of 1s: stopped. The job bars, which makes 1s bars, was stopped by os:ada at " in text

@@ -12,6 +12,8 @@ from front import bar_changes
 from pages.parts.chart_bars import HISTORY_BARS
 from tests.front.test_bars import AAA, NOON_MS, Ask, asking
 from tests.pages.stores import Stores
+from tests.stopped_jobs import AAA as AAA_USD
+from tests.stopped_jobs import BY, seconds_stopped
 
 CHANGES = "/bar-changes.json"
 SECONDS = 40
@@ -86,6 +88,19 @@ def test_a_chart_of_a_job_that_stopped_says_so(home: Home) -> None:
     status = asking(home)(CHANGES, instrument=AAA, frame="1m", since=now_ms()).json()["status"]
     assert status["stale"]
     assert "silent for" in status["sentence"]
+
+
+@pytest.mark.parametrize("path", [CHANGES, "/bars.json"])
+def test_a_chart_is_judged_by_the_job_that_makes_its_frame(home: Home, path: str) -> None:
+    """Another job that runs makes no seconds, so a chart of seconds is not live."""
+    stores, ask = seconds_stopped(home), asking(home)
+    seconds, minutes = (
+        ask(path, instrument=AAA_USD, frame=frame, since=now_ms()).json()["status"] for frame in ("5s", "5m")
+    )
+    stores.close()
+    assert (seconds["stale"], seconds["color"], seconds["job"], seconds["by"]) == (True, "red", "stopped", BY)
+    assert "which makes 5s bars, was stopped by os:ada at " in seconds["sentence"]
+    assert (minutes["stale"], minutes["color"], minutes["job"], minutes["by"]) == (False, "green", "running", None)
 
 
 def test_it_wants_to_know_since_when(ask: Ask) -> None:

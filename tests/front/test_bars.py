@@ -101,7 +101,9 @@ def test_the_newest_bars_before_a_time_are_the_candles_message(ask: Ask, stored:
     found: Any = ask("/bars.json", instrument=AAA, frame="1m", to=to_ms, count=50).json()
     bars = stored.read(BarQuery(AAA, MINUTE, to_ms=to_ms, newest=50))
     assert bars["start_ms"].to_list() == [NOON_MS + minute * 60_000 for minute in range(30, 80)]
+    status = found.pop("status")
     assert found == json.loads(json.dumps(candles(bars, AAA, MINUTE, found["read_ms"])))
+    assert (status["level"], status["color"], status["job"]) == ("stopped", "red", "silent")
 
 
 def test_studies_come_with_what_they_need_from_before(ask: Ask, stored: BarReader) -> None:

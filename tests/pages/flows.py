@@ -1,8 +1,8 @@
 """Readings of the stores for the tests of what pages say about them; all well unless told otherwise."""
 
 from bar.store import Progress
+from control.freshness.flow import Flow
 from feed.ticklog import Source
-from pages.parts.flow import Flow
 
 NOW_MS = 1_764_072_000_000
 

@@ -20,10 +20,18 @@ Trade = tuple[int, str, float, float | None]  # ms, instrument, price, volume
 class Stores:
     """The writing side of a home: ticks in, bars out at once."""
 
-    def __init__(self, home: Home, source: str = "market", *, live: bool = True) -> None:
+    def __init__(
+        self,
+        home: Home,
+        source: str = "market",
+        *,
+        live: bool = True,
+        job: str = "bars",
+        frames: Sequence[Frame] = FRAMES,
+    ) -> None:
         self._log = TickLog.open(home.ticks_db, durable=False)
         self._bars = BarStore.open(home.bars_db, durable=False)
-        self._source = source
+        self._source, self._job, self._frames = source, job, frames
         self._ticks = pl.DataFrame(schema={**TICK_SCHEMA, "sequence": pl.Int64()})
         self._log.start_source(source, live=live)
 
@@ -49,9 +57,13 @@ class Stores:
         numbered = ticks.with_columns(sequence=pl.int_range(first, end, dtype=pl.Int64))
         self._ticks = pl.concat([self._ticks, numbered], rechunk=True)
         changed = (
-            [self._changed(frame, min(ticks["time_ns"]), closed_to_ms) for frame in FRAMES] if ticks.height else []
+            [self._changed(frame, min(ticks["time_ns"]), closed_to_ms) for frame in self._frames]
+            if ticks.height
+            else []
         )
-        self._bars.publish(self._progress("bars", FRAMES, closed_to_ms), pl.concat(changed) if changed else None)
+        self._bars.publish(
+            self._progress(self._job, self._frames, closed_to_ms), pl.concat(changed) if changed else None
+        )
 
     def make_once(self, job: str, frames: str, *, closed_to_ms: int) -> None:
         """Publish the bars that another job makes of all ticks so far, and let it stop there."""

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 from bar.frames import parse_frame
+from control.freshness.frames import Unfed
+from control.freshness.judge import Freshness, Level
 from control.jobs.views import JobView
 from control.machine.processes import ProcessStatus
 from control.machine.system_status import SystemStatus
@@ -41,6 +43,14 @@ def test_facts_name_what_is_down() -> None:
         "tone": "busy",
     }
     assert found[5] == {"label": "Processes", "value": "1 of 2", "note": "down: ingest", "tone": "bad"}
+
+
+def test_a_frame_that_nothing_feeds_is_not_all_well() -> None:
+    why = Freshness(Level.STOPPED, "The job bars was stopped.")
+    not_fed = [Unfed((parse_frame("1s"), parse_frame("5s")), why)]
+    for system in (None, status(job="RUNNING", ingest="RUNNING")):
+        found = facts([flow()], {}, system, not_fed)[2]
+        assert (found["note"], found["tone"]) == ("nothing feeds 1s, 5s", "bad")
 
 
 def test_without_a_controller_the_job_is_judged_by_what_it_writes() -> None:

@@ -2,17 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from pages.parts.flow import (
-    Flow,
-    Level,
-    feed_state,
-    freshness,
-    freshness_of,
-    job_state,
-    rates,
-    ticks_per_s,
-    with_reading,
-)
+from control.freshness.flow import Flow
+from control.freshness.judge import Level, feed_state, freshness, job_state, worst
+from pages.parts.flow import rates, ticks_per_s, with_reading
 from tests.pages.flows import NOW_MS, flow, progress, source
 
 CASES = {
@@ -32,7 +24,7 @@ CASES = {
     "a silent feed": (
         flow(source(silent_ms=4_000)),
         Level.STOPPED,
-        "The feed has been silent for 4.0 s. It is restarted by itself; ./barmill status says more.",
+        "The feed has been silent for 4.0 s. It is restarted automatically; ./barmill status says more.",
     ),
     "Kafka is away": (
         replace(flow(), kafka_problem="Kafka does not answer; 70 ticks wait in the local log."),
@@ -47,7 +39,7 @@ CASES = {
     "a silent job": (
         flow(job=progress(silent_ms=2_500)),
         Level.STOPPED,
-        "The bars job has been silent for 2.5 s. It is restarted by itself; ./barmill status says more.",
+        "The job bars has been silent for 2.5 s. ./barmill status says more.",
     ),
     "a job far behind": (
         flow(job=progress(next_sequence=1, tick_age_ms=60_000), end_sequence=2_001),
@@ -98,7 +90,7 @@ def test_an_instrument_is_judged_by_its_own_source_alone() -> None:
     refused = replace(BESIDE, problem="The key was refused.")
     seen = flow(source("market"), refused)
     assert freshness(seen.of("AAA")).level is Level.LIVE
-    assert freshness(seen.of("b:AAA")) == freshness_of(seen, ["AAA", "b:AAA"])
+    assert freshness(seen.of("b:AAA")) == worst(freshness(seen.of(one)) for one in ["AAA", "b:AAA"])
     assert freshness(seen.of("b:AAA")).sentence == "No new prices: The key was refused."
     lost = replace(seen, sources=(seen.sources[0], replace(BESIDE, updated_ms=NOW_MS - 60_000)))
     lost = replace(lost, troubles={"b": "Its exchange cannot be reached."})

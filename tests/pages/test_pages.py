@@ -1,5 +1,6 @@
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from control.home import REPO_ROOT, Home
 from tests.pages.stores import Stores
+from tests.stopped_jobs import AAA as ONE_OF_TWO
+from tests.stopped_jobs import BY, seconds_stopped
 
 TIMEOUT_S = 30
 
@@ -132,6 +135,47 @@ def test_a_chart_of_a_job_that_stopped_says_so(home: Home) -> None:
     assert status["stale"]
     assert "silent for" in status["sentence"]
     assert ":red[●]" in app.sidebar.caption[0].value
+
+
+@pytest.fixture
+def _seconds_stopped(home: Home) -> Iterator[None]:
+    stores = seconds_stopped(home)
+    yield
+    stores.close()
+
+
+@pytest.mark.usefixtures("_seconds_stopped")
+def test_a_chart_of_a_frame_whose_job_was_stopped_is_red_while_another_job_runs() -> None:
+    app = opened("chart", instrument=ONE_OF_TWO, frame="5s")
+    status = component(app, "barmill_candles")["status"]
+    assert (status["color"], status["job"], status["by"]) == ("red", "stopped", BY)
+    longer = component(opened("chart", instrument=ONE_OF_TWO, frame="5m"), "barmill_candles")
+    assert (longer["status"]["color"], longer["status"]["sentence"][:5]) == ("green", "Live,")
+    (line,) = app.sidebar.caption
+    assert line.value.startswith(
+        r":orange[●] Nothing feeds 1s, 5s, 15s, 30s. The job bars, which makes 1s bars, was stopped"
+    )
+
+
+@pytest.mark.usefixtures("_seconds_stopped")
+def test_the_overview_shows_frames_that_nothing_feeds() -> None:
+    app = opened()
+    (line,) = [one.value for one in app.markdown if "[●]" in str(one.value)]
+    assert line.startswith(r":red[●] 1s, 5s, 15s, 30s\: The job bars, which makes 1s bars, was stopped by os\:ada at ")
+    watchlist = component(app, "barmill_watchlist")["status"]
+    assert watchlist["stale"]
+    assert "was stopped by os:ada" in watchlist["sentence"]
+
+
+@pytest.mark.usefixtures("_seconds_stopped")
+@pytest.mark.parametrize(("page", "query"), [("study", {"frame": "5s"}), ("compare", {"range": "15m"})])
+def test_pages_with_a_fresh_line_judge_the_frame_they_show(page: str, query: dict[str, str]) -> None:
+    app = opened(page, instrument=ONE_OF_TWO, instruments=ONE_OF_TWO, **query)
+    assert not app.exception
+    assert any(
+        str(one.value).startswith(":red[●] The job bars, which makes ") and ":gray[job] stopped" in str(one.value)
+        for one in app.markdown
+    )
 
 
 def test_an_address_cannot_write_markdown(home: Home) -> None:

@@ -141,8 +141,8 @@ class Chart {
     const age = (what, ms) => (ms === null || ms === undefined ? [] : [`${what} ${ageText(this.book.readMs - ms + passedMs)}`]);
     const state = this.silent ? "unreachable" : status.level;
     const parts = [...age("tick", status.tick_ms), ...age("bar", status.changed_ms), `feed ${status.feed}`, `job ${status.job}`];
-    this.pulse.dataset.state = this.silent || status.stale ? "stale" : state;
-    const text = [state, ...parts, ...(this.loader.sentence ? [this.loader.sentence] : [])].join(" \u00b7 ");
+    this.pulse.dataset.color = this.silent ? "red" : status.color;
+    const text = [state, ...parts, ...(status.color === "amber" ? [status.sentence] : []), ...(this.loader.sentence ? [this.loader.sentence] : [])].join(" \u00b7 ");
     if (this.pulse.textContent !== text) this.pulse.textContent = text;
   }
 
