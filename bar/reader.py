@@ -17,7 +17,7 @@ from bar.pieces import pieces
 from bar.query import BarQuery, FrameNotStoredError, Splice
 from bar.sqlite import Database
 from bar.sqlite_file import open_for_reading
-from bar.store import Progress, Removed
+from bar.store import Progress, ReadAgain, Removed
 from feed.tick import REJECT_SCHEMA
 
 __all__ = ["ACTIVITY_SCHEMA", "BarQuery", "BarReader", "FrameNotStoredError"]
@@ -192,6 +192,19 @@ class BarReader:
         query = f"SELECT coalesce(sum(ticks), 0) FROM bars WHERE {of_all} AND frame = ?"
         stored = int(self._db.conn.execute(query, (json.dumps(self.instruments()), frame)).fetchone()[0])
         return stored + sum(one.ticks for one in self.removed() if one.frame == frame)
+
+    def next_sequence(self, job: str | None = None, shard: int | None = None) -> int:
+        """Return the sequence up to which ticks were made into bars, by a shard of a job or by any; 0 if none were."""
+        if not self._db.table("progress").exists():  # the file was made a moment ago
+            return 0
+        query = "SELECT max(next_sequence) FROM progress WHERE job = coalesce(?, job) AND shard = coalesce(?, shard)"
+        return int(self._db.conn.execute(query, (job, shard)).fetchone()[0] or 0)
+
+    def read_again(self, job: str, count: int) -> list[ReadAgain]:
+        """Return the last times that a job could not go on from its state, the newest first."""
+        names = ", ".join(field.name for field in fields(ReadAgain))
+        query = f"SELECT {names} FROM read_again WHERE job = ? ORDER BY number DESC LIMIT ?"
+        return [ReadAgain(*row) for row in self._db.conn.execute(query, (job, count))]
 
     def removed(self) -> list[Removed]:
         """Return what retention has removed, by frame."""

@@ -5,6 +5,7 @@
     rejects        ticks a job refused (too late), by job and by their sequence in the tick log
     progress       one row per job and shard: how far the job has read, and what it counted
     written        how many bars and versions of bars each job has written, which only rises
+    read_again     each time that a job could not go on from its state and read the log again, with the reason
     removed        one row per frame that is not kept for ever: up to when its bars were removed, and how many
     coverage       how far bars of each frame hold all ticks, and
     seams          where they may lack some: both see bar/holdings.py
@@ -15,7 +16,7 @@ So several jobs may make the same frame here: the one that has seen most of a ba
 """
 
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -29,7 +30,7 @@ from bar.sqlite_file import open_for_writing
 from feed import rejects
 from feed.tick import REJECT_SCHEMA
 
-__all__ = ["BarStore", "Progress", "Removed", "upsert_sql"]
+__all__ = ["BarStore", "Progress", "ReadAgain", "Removed", "upsert_sql"]
 
 _migrations = Migrations("bars")
 _SQL_TYPES = {pl.String(): "TEXT", pl.Int64(): "INTEGER", pl.Float64(): "REAL"}
@@ -111,6 +112,26 @@ def know_what_is_covered(db: Database) -> None:
     holdings.add_tables(db)
 
 
+@_migrations()
+def remember_why_jobs_read_again(db: Database) -> None:
+    """Keep when and why jobs began to read the log again."""
+    db.execute(
+        "CREATE TABLE read_again (number INTEGER PRIMARY KEY, job TEXT NOT NULL, shard INTEGER NOT NULL,"
+        " from_sequence INTEGER NOT NULL, at_ms INTEGER NOT NULL, reason TEXT NOT NULL)"
+    )
+
+
+@dataclass(frozen=True)
+class ReadAgain:
+    """A shard of a job read the log again from a sequence on, for a reason that is a sentence."""
+
+    job: str
+    shard: int
+    from_sequence: int
+    at_ms: int
+    reason: str
+
+
 @dataclass(frozen=True)
 class Removed:
     """What was removed of a frame: bars that start before to_ms, so many so far, and the ticks they held."""
@@ -166,10 +187,12 @@ class BarStore:
         bars: pl.DataFrame | None = None,
         late: pl.DataFrame | None = None,
         anew_from: int | None = None,
+        reason: str = "",
     ) -> None:
         """Write progress, bars (see write_bars) and late ticks (source and REJECT_SCHEMA) in one transaction.
 
         anew_from: the shard reads the log again from this sequence on, so what it refused from there on is forgotten.
+        reason: why it had to, which is kept.
         """
         now_ms = time.time_ns() // 1_000_000
         with self._db.atomic():
@@ -179,6 +202,8 @@ class BarStore:
                 self.write_bars(progress.job, bars, now_ms)
             if anew_from is not None:
                 self.forget_late(progress.job, progress.shard, anew_from)
+            if anew_from is not None and reason:
+                self._remember(ReadAgain(progress.job, progress.shard, anew_from, now_ms, reason))
             if late is not None:
                 about = {"job": progress.job, "shard": progress.shard, "rejected_ms": now_ms}
                 self.write_late(late.with_columns(pl.lit(value).alias(name) for name, value in about.items()))
@@ -214,6 +239,10 @@ class BarStore:
         self._db.conn.executemany(
             f"INSERT OR IGNORE INTO rejects VALUES ({', '.join('?' * rows.width)})", rows.iter_rows()
         )
+
+    def _remember(self, again: ReadAgain) -> None:
+        names = ", ".join(field.name for field in fields(ReadAgain))
+        self._db.conn.execute(f"INSERT INTO read_again ({names}) VALUES (?, ?, ?, ?, ?)", astuple(again))
 
     def _not_removed(self, bars: pl.DataFrame) -> pl.DataFrame:
         removed = self._db.conn.execute("SELECT frame, to_ms FROM removed").fetchall()

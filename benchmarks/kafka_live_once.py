@@ -60,7 +60,7 @@ class Sender:
         messages = [(shard, encode(one)) for shard, one in self._batches.messages(backlog, due_ms)]
         threading.Event().wait(max(0, due_ms - now_ms()) / 1_000)
         at_ms = now_ms()
-        self.delivery.send(messages, backlog.next_sequence)
+        self.delivery.send(messages, backlog.next_sequence, None)
         return Sent(at_ms, backlog.next_sequence)
 
     def paced(self, seconds: float, patience_s: float) -> Iterator[Sent]:

@@ -14,7 +14,7 @@ from control.home import Home
 from control.jobs.book import JobBook
 from control.jobs.operations import Operation, Outcome, StopMode
 from control.jobs.specs import written
-from control.jobs.views import JobView, job_views
+from control.jobs.views import JobView, job_views, times_read_again
 from control.machine.service import is_at_work
 from control.people.roles import Actor
 from control.waiting import wait_until
@@ -108,13 +108,14 @@ def _show(args: argparse.Namespace, book: JobBook) -> int:
     view = next(one for one in job_views(ledger.home) if one.name == job.name)
     spec = written(ledger.spec(job.name, job.version))
     runs, operations = ledger.runs(job.name, _HISTORY), ledger.operations(job.name, _HISTORY)
-    savepoints = ledger.savepoints(job.name)
+    savepoints, again = ledger.savepoints(job.name), times_read_again(ledger.home, job.name, _HISTORY)
     if args.json:
         history = {
             "spec": spec,
             "runs": [asdict(one) for one in runs],
             "operations": [_operation_json(one) for one in operations],
             "savepoints": [asdict(one) for one in savepoints],
+            "read_again": [asdict(one) for one in again],
         }
         print(json.dumps({**view.as_json(), **history}, indent=2))
         return 0
@@ -123,6 +124,7 @@ def _show(args: argparse.Namespace, book: JobBook) -> int:
         ("runs", [f"{_time(one.created_ms)}  {one.id}  v{one.version}  {one.end or 'open'}" for one in runs]),
         ("operations", [f"{_time(one.asked_ms)}  {one.kind}  {_became(one)}  {one.sentence}" for one in operations]),
         ("savepoints", [f"{_time(one.created_ms)}  {one.id}  v{one.version}  {one.path}" for one in savepoints]),
+        ("log read again", [f"{_time(one.at_ms)}  from {one.from_sequence:,}  {one.reason}" for one in again]),
     ):
         print(f"\n{title}", *(f"  {line}" for line in lines or ["none"]), sep="\n")
     return 0

@@ -7,7 +7,10 @@ import logging
 import sqlite3
 import sys
 import threading
+from contextlib import closing
 
+from bar.reader import BarReader
+from bar.sqlite_file import StoreMissingError
 from control.feeds.store import Feeds
 from control.home import Home
 from control.machine.service import serve
@@ -25,6 +28,7 @@ _UPKEEP_EVERY_S = 1.0
 def feed(settings: FeedSettings, home: Home, stop: threading.Event) -> None:
     """Run all feeds of a home until `stop`."""
     with TickLog.open(home.ticks_db) as log, Feeds.open(home) as feeds:
+        log.begin_epoch(made_of_up_to(home))
         feeding = Feeding(home, settings, feeds, log)
         upkeep = threading.Thread(target=_keep_up, args=(settings, home, stop), name="upkeep", daemon=True)
         upkeep.start()
@@ -34,6 +38,15 @@ def feed(settings: FeedSettings, home: Home, stop: threading.Event) -> None:
                 stop.wait(LOOK_EVERY_S)
         finally:
             feeding.stop()
+
+
+def made_of_up_to(home: Home) -> int:
+    """Return the sequence up to which bars were ever made, also of ticks that a log from a backup lacks."""
+    try:
+        with closing(BarReader.open(home.bars_db)) as reader:
+            return reader.next_sequence()
+    except (StoreMissingError, sqlite3.Error):  # none yet, or a damaged one, which must not stop the feeds
+        return 0
 
 
 def _keep_up(settings: FeedSettings, home: Home, stop: threading.Event) -> None:

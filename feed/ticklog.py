@@ -6,12 +6,15 @@
     rejects   source and REJECT_SCHEMA, bounded; rejects_by_reason keeps the counts for ever
     log       one row: next_sequence, dropped_to_ns, the newest time in any block that retention dropped, and id, by
               which what was made of one log can be told from what was made of another
+    epochs    first_sequence, id: one row for each time that writing began. A log that was restored from a backup
+              continues with an epoch that the lost part did not have, so its ticks are not taken for the lost ones
 
 A batch, its rejects and the provider's cursor are written in one transaction: after a crash the provider goes on
 exactly where the log ends, so no tick is lost or doubled. Several threads may write, each by a connection of its own:
 sequence numbers are given out in the transaction.
 """
 
+import secrets
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -73,6 +76,13 @@ def tell_sources_apart(db: Database) -> None:
         db.execute(f"ALTER TABLE sources ADD COLUMN {name}")
 
 
+@_migrations()
+def tell_epochs_apart(db: Database) -> None:
+    """Tell ticks of one sequence apart where a log was restored from a backup; all so far are of one epoch."""
+    db.execute("CREATE TABLE epochs (first_sequence INTEGER PRIMARY KEY, id TEXT NOT NULL)")
+    db.execute("INSERT INTO epochs SELECT 1, id FROM log")
+
+
 @dataclass(frozen=True)
 class Source:
     """Where one provider stands: what it delivered and up to which time of its own it is complete.
@@ -101,7 +111,8 @@ class Source:
 class Backlog:
     """The next ticks for a reader: one run from one source, and how the log stood when it was read.
 
-    ticks has TICK_SCHEMA and is empty when the reader has everything; its first row has sequence first_sequence.
+    ticks has TICK_SCHEMA and is None when the reader has everything; its first row has sequence first_sequence.
+    epoch: the epoch of the tick before next_sequence; None where there is none.
     """
 
     first_sequence: int
@@ -109,6 +120,7 @@ class Backlog:
     source: str | None
     sources: tuple[Source, ...]
     end_sequence: int
+    epoch: str | None = None
 
     @property
     def next_sequence(self) -> int:
@@ -244,6 +256,24 @@ class TickLog:
         """Return the sequence the next tick will get."""
         return int(self._db.conn.execute("SELECT next_sequence FROM log").fetchone()[0])
 
+    def begin_epoch(self, at_least: int = 1) -> None:
+        """Begin to write, in an epoch that no other state of this log has; the next tick gets at least this sequence.
+
+        at_least: beyond what was ever made of this log, also of a part that a restored backup does not hold.
+        """
+        with immediate(self._db):
+            begin = (self.end_sequence(), secrets.token_hex(8))
+            self._db.conn.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", begin)
+            self._db.conn.execute("UPDATE log SET next_sequence = max(next_sequence, ?)", (at_least,))
+
+    def epoch_before(self, sequence: int) -> str | None:
+        """Return the epoch of the tick before this sequence; None at the beginning and beyond the end of the log."""
+        if sequence > self.end_sequence():
+            return None
+        query = "SELECT id FROM epochs WHERE first_sequence < ? ORDER BY first_sequence DESC LIMIT 1"
+        row = self._db.conn.execute(query, (sequence,)).fetchone()
+        return None if row is None else str(row[0])
+
     def dropped_to_ns(self) -> int | None:
         """Return the newest time stamp that retention has dropped, or None if the log is whole."""
         row = self._db.conn.execute("SELECT dropped_to_ns FROM log").fetchone()
@@ -265,16 +295,20 @@ class TickLog:
             for block_first, block_rows, block_source, data in conn.execute(query, {"at": sequence}):
                 if block_first + block_rows <= sequence:
                     continue
-                if parts and (block_source != source or rows + block_rows > max_rows):
+                gap = block_first > first + rows
+                if parts and (gap or block_source != source or rows + block_rows > max_rows):
                     break
                 skipped = max(0, sequence - block_first)
                 first = first if parts else block_first + skipped
                 source = block_source
                 parts.append(decode_block(data).slice(skipped))
                 rows += block_rows - skipped
+            # Where nothing is left, what is missing up to the end has been dropped, or was never written.
+            first = first if parts else max(sequence, end)
+            epoch = self.epoch_before(first + rows)
         finally:
             conn.execute("COMMIT")
-        return Backlog(first, pl.concat(parts) if parts else None, source, sources, end)
+        return Backlog(first, pl.concat(parts) if parts else None, source, sources, end, epoch)
 
     def blocks(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield (first sequence, ticks) of every block, in order."""

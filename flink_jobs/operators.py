@@ -1,6 +1,6 @@
 """The Flink side of the bars job: keyed operators that bring ticks to the fold, and what hands its bars on."""
 
-import pickle
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,15 @@ from feed.kafka.message import TickMessage, decode
 from feed.ticklog import TickLog
 from flink_jobs.kafka_sink import texts
 from flink_jobs.kafka_source import deliveries
+from flink_jobs.lost import LostError, lost_by_store
 from flink_jobs.publication import Publication, from_bytes, to_bytes
 from flink_jobs.revisions import Revisions
-from flink_jobs.shard import Delivery, Shard
+from flink_jobs.shard import Cursor, Delivery, Shard
 from flink_jobs.spec import BarsJobSpec
 from flink_jobs.sqlite_source import SqliteSource
+from flink_jobs.state import cursor_from_bytes, cursor_to_bytes
+
+logger = logging.getLogger(__name__)
 
 BYTES = Types.PICKLED_BYTE_ARRAY()
 # So many ticks of a shard are folded at once, while there are more behind them: in small numbers each costs more.
@@ -60,20 +64,30 @@ class Fold(KeyedProcessFunction):  # type: ignore[misc]
     def _shard(self, number: int) -> Shard:
         """Return a shard, as it was when the checkpoint was taken if this is its first turn since."""
         if number not in self._shards:
-            shard = self._shards[number] = Shard(self._spec, number)
-            cursor = self._cursor_state.value()
+            shard, cursor = Shard(self._spec, number), self._cursor_state.value()
             if cursor is not None:
-                shard.restore(pickle.loads(cursor), [from_bytes(data) for data in self._kept_state.get()])
+                self._restore(shard, number, cursor_from_bytes(cursor))
+            self._shards[number] = shard
             if self._spec.to_kafka:
                 self._revisions[number] = Revisions()
                 self._revisions[number].restore([from_bytes(data) for data in self._told_state.get()])
         return self._shards[number]
 
+    def _restore(self, shard: Shard, number: int, cursor: Cursor) -> None:
+        lost = self._lost(number, cursor)
+        if lost is not None:
+            logger.warning("%s, shard %d: %s", self._spec.name, number, lost)
+        shard.restore(cursor, [from_bytes(data) for data in self._kept_state.get()], lost)
+
+    def _lost(self, number: int, cursor: Cursor) -> str | None:
+        """Say in a sentence what is missing of what the state counts on; None if nothing."""
+        return lost_by_store(self._spec.bars_db, self._spec.name, number, cursor) if self._spec.to_sqlite else None
+
     def _take(self, number: int, delivery: Delivery) -> Iterator[bytes]:
         """Fold what was delivered and yield what is to be published."""
         taken = self._shard(number).take(delivery)
         publications = [self._decided(number, one) for one in taken.publications]
-        self._cursor_state.update(pickle.dumps(taken.cursor))
+        self._cursor_state.update(cursor_to_bytes(taken.cursor))
         if taken.snapshot is not None:
             self._kept_state.update([to_bytes(taken.snapshot)])
             if number in self._revisions:
@@ -122,9 +136,14 @@ class PollAndFold(Fold):
         if shard not in self._shards or self._timers[shard] == timestamp:
             yield from self._poll(shard, ctx)
 
+    def _lost(self, number: int, cursor: Cursor) -> str | None:
+        return self._source(number).lost(cursor) or super()._lost(number, cursor)
+
+    def _source(self, number: int) -> SqliteSource:
+        return self._sources.setdefault(number, SqliteSource(self._log, number, self._spec.shards))
+
     def _poll(self, number: int, ctx: KeyedProcessFunction.Context) -> Iterator[bytes]:
-        source = self._sources.setdefault(number, SqliteSource(self._log, number, self._spec.shards))
-        delivery = source.read_from(self._shard(number).next_sequence)
+        delivery = self._source(number).read_from(self._shard(number).next_sequence)
         yield from self._take(number, delivery)
         timers = ctx.timer_service()
         self._timers[number] = timers.current_processing_time() + (
@@ -167,6 +186,13 @@ class GatherAndFold(Fold):
         number = ctx.get_current_key()
         if number not in self._gathered or self._awaited.get(number) == timestamp:
             yield from self._fold(number)
+
+    def _lost(self, number: int, cursor: Cursor) -> str | None:
+        """Raise LostError instead: Flink keeps the place in the topic, so a shard cannot read it again for itself."""
+        lost = super()._lost(number, cursor)
+        if lost is not None:
+            raise LostError(f"{lost} Start the job again: ./barmill job start {self._spec.name} --from beginning")
+        return None
 
     def _gathered_of(self, number: int) -> list[TickMessage]:
         if number not in self._gathered:
@@ -220,5 +246,5 @@ class Publish(MapFunction):  # type: ignore[misc]
     def map(self, value: bytes) -> int:
         """Write one publication and return how many bars it held."""
         one = Publication.unpack(value)
-        self._store.publish(one.progress, one.bars, one.late, one.anew_from)
+        self._store.publish(one.progress, one.bars, one.late, one.anew_from, one.reason)
         return 0 if one.bars is None else one.bars.height

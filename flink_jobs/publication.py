@@ -1,9 +1,9 @@
 """What one poll of a shard publishes, packed for its way from the fold to the sink."""
 
 import io
-import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+import orjson
 import polars as pl
 
 from bar.fold import finish
@@ -17,23 +17,30 @@ class Publication:
     """bars: BAR_VALUES and state; late: source and REJECT_SCHEMA; progress: where the shard stands after them.
 
     bars and late are None where there is none, which is what most polls of a quiet market find. anew_from: the shard
-    has begun to read the log from this sequence on, whatever it did before.
+    has begun to read the log from this sequence on, whatever it did before; reason: a sentence that says why, if it had
+    a state that it could not go on from.
     """
 
     progress: Progress
     bars: pl.DataFrame | None
     late: pl.DataFrame | None
     anew_from: int | None = None
+    reason: str = ""
 
     def pack(self) -> bytes:
-        """Return the publication as bytes."""
-        return pickle.dumps((self.progress, _packed(self.bars), _packed(self.late), self.anew_from))
+        """Return the publication as bytes: a line of JSON, then the Arrow streams of bars and late."""
+        bars, late = (b"" if table is None else to_bytes(table) for table in (self.bars, self.late))
+        about = {"progress": asdict(self.progress), "anew_from": self.anew_from, "reason": self.reason}
+        return b"\n".join([orjson.dumps({**about, "bars": len(bars)}), bars + late])
 
     @staticmethod
     def unpack(data: bytes) -> "Publication":
         """Undo `pack`."""
-        progress, bars, late, anew_from = pickle.loads(data)
-        return Publication(progress, bars and from_bytes(bars), late and from_bytes(late), anew_from)
+        line, _, tables = data.partition(b"\n")
+        about = orjson.loads(line)
+        middle = about["bars"]
+        bars, late = (from_bytes(part) if part else None for part in (tables[:middle], tables[middle:]))
+        return Publication(Progress(**about["progress"]), bars, late, about["anew_from"], about["reason"])
 
 
 def published_bars(partials: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -49,10 +56,6 @@ def published_late(late: pl.DataFrame | None, source: str | None) -> pl.DataFram
     if late is None:
         return None
     return rejects_of_ticks(late, "too_late").select(pl.lit(source, pl.String).alias("source"), *REJECT_SCHEMA)
-
-
-def _packed(frame: pl.DataFrame | None) -> bytes | None:
-    return None if frame is None else to_bytes(frame)
 
 
 def to_bytes(frame: pl.DataFrame) -> bytes:

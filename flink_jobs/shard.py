@@ -30,7 +30,8 @@ class Delivery:
 
     ticks: TICK_SCHEMA and sequence, all of one source, or None where the log held none for this shard from
     first_sequence up to next_sequence. caught_up: nothing is left in the log behind them. missing_to_ms: the log had
-    lost ticks before first_sequence that were asked for; their times reach up to there.
+    lost ticks before first_sequence that were asked for; their times reach up to there. epoch: that of the tick before
+    next_sequence in a log on SQLite (see feed/ticklog.py).
     """
 
     ticks: pl.DataFrame | None
@@ -40,6 +41,7 @@ class Delivery:
     source: str | None
     sources: Sequence[Completes]
     missing_to_ms: int | None = None
+    epoch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Cursor:
 
     frames, lateness_ms: what the bars held were made for; comma-separated frames. complete_to_ms: what checkpoints from
     before there were prefixes say instead of complete_to. begun_sequence, missing_to_ms: see bar/progress.py.
+    published: next_sequence of the newest publication, which the bar store must have. epoch: of the newest tick read.
+    Older checkpoints say nothing of these two.
     """
 
     next_sequence: int = 1
@@ -60,6 +64,8 @@ class Cursor:
     complete_to: CompleteTo | None = None
     begun_sequence: int = 1
     missing_to_ms: int | None = None
+    published: int = 0
+    epoch: str | None = None
 
     @property
     def completeness(self) -> CompleteTo:
@@ -90,15 +96,22 @@ class Shard:
         self._deltas = 0
         self._progress_ms = 0
         self._anew = True
+        self._reason = ""
 
-    def restore(self, cursor: Cursor, kept: list[pl.DataFrame]) -> None:
+    def restore(self, cursor: Cursor, kept: list[pl.DataFrame], lost: str | None = None) -> None:
         """Go on from a checkpoint, which may be that of a version of the job with other frames or another lateness.
 
         Frames that are gone are let go of. For a new frame, or a longer lateness, the log is read again from its start,
-        because a bar that may change now can need ticks of which nothing is held any more.
+        because a bar that may change now can need ticks of which nothing is held any more. The same where log or store
+        lack what the checkpoint counts on; lost: the sentence that says so, which is published with the first bars.
         """
         made = {*parse_frames(cursor.frames)} if cursor.frames else set()
-        if not {*self._spec.frame_list} <= made or self._spec.lateness_ms > cursor.lateness_ms:
+        if lost is None and not {*self._spec.frame_list} <= made:
+            lost = "Frames were added to the job."
+        if lost is None and self._spec.lateness_ms > cursor.lateness_ms:
+            lost = "The job was changed to wait longer for late ticks."
+        if lost is not None:
+            self._reason = lost
             return
         self._anew = False
         self._cursor = replace(cursor, frames=self._spec.frames, lateness_ms=self._spec.lateness_ms)
@@ -132,11 +145,16 @@ class Shard:
             completeness,
             begun_sequence,
             missing_to_ms,
+            before.published,
+            delivery.epoch,
         )
         bars, snapshot = self._bars(added, final=self._cursor.final and not before.final)
         delta = added.partials if added and snapshot is None else None
         self._deltas = 0 if snapshot is not None else self._deltas + (delta is not None)
-        return Taken(self._cursor, self._publications(bars, late, delivery), delta, snapshot)
+        publications = self._publications(bars, late, delivery)
+        if publications:
+            self._cursor = replace(self._cursor, published=delivery.next_sequence)
+        return Taken(self._cursor, publications, delta, snapshot)
 
     def _unbroken(self, delivery: Delivery) -> tuple[int, int | None]:
         """Return from where on the log was read without a hole, and up to which time ticks are missing before that."""
@@ -187,4 +205,5 @@ class Shard:
             missing_to_ms=self._cursor.missing_to_ms,
         )
         anew_from, self._anew = delivery.first_sequence if self._anew else None, False
-        return [Publication(progress, published_bars(bars), published_late(late, delivery.source), anew_from)]
+        reason, self._reason = self._reason, ""
+        return [Publication(progress, published_bars(bars), published_late(late, delivery.source), anew_from, reason)]

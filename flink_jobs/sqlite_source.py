@@ -5,7 +5,7 @@ import polars as pl
 from bar.fold import MAX_ROWS_AT_ONCE
 from bar.sharding import shard_of
 from feed.ticklog import Backlog, TickLog
-from flink_jobs.shard import Delivery
+from flink_jobs.shard import Cursor, Delivery
 
 _NS_PER_MS = 1_000_000
 MAX_ROWS_PER_POLL = MAX_ROWS_AT_ONCE // 2
@@ -18,6 +18,21 @@ class SqliteSource:
         self._log, self._shard, self._shards = log, shard, shards
         self._mine: dict[str, bool] = {}
 
+    def lost(self, cursor: Cursor) -> str | None:
+        """Say in a sentence what the log lacks of what a cursor has read; None if nothing."""
+        end = self._log.end_sequence()
+        if cursor.next_sequence > end:
+            return (
+                f"The tick log ends before sequence {end}, but ticks up to {cursor.next_sequence - 1} were read; it was"
+                " replaced by an older one."
+            )
+        if cursor.epoch is not None and self._log.epoch_before(cursor.next_sequence) != cursor.epoch:
+            return (
+                f"The tick log holds other ticks than those read up to sequence {cursor.next_sequence - 1}; it was"
+                " replaced by an older one, and then continued."
+            )
+        return None
+
     def read_from(self, sequence: int) -> Delivery:
         """Read what is next from `sequence` on."""
         backlog = self._log.read_from(sequence, MAX_ROWS_PER_POLL)
@@ -29,6 +44,7 @@ class SqliteSource:
             backlog.source,
             backlog.sources,
             self._missing_to_ms(sequence, backlog),
+            backlog.epoch,
         )
 
     def _missing_to_ms(self, asked: int, backlog: Backlog) -> int | None:

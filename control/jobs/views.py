@@ -2,10 +2,13 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from bar.clock import now_ms
+from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
+from bar.store import ReadAgain
 from control.home import Home
 from control.jobs.ledger import Job, JobLedger, JobRun, JobStatus, JobVersion, Savepoint
 from control.jobs.operations import Operation
@@ -87,6 +90,15 @@ def job_detail(home: Home, name: str) -> JobDetail | None:
             )
     except (NoSuchJobError, StoreMissingError, sqlite3.OperationalError):
         return None
+
+
+def times_read_again(home: Home, name: str, count: int) -> Sequence[ReadAgain]:
+    """Return the last times that a job could not go on from its state and read the log again, the newest first."""
+    try:
+        with closing(BarReader.open(home.bars_db)) as reader:
+            return reader.read_again(name, count)
+    except (StoreMissingError, sqlite3.OperationalError):  # no job has written with this version yet
+        return ()
 
 
 def view(ledger: JobLedger, job: Job, status: JobStatus | None, at_ms: int) -> JobView:

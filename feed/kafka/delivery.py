@@ -1,12 +1,14 @@
 """Ticks into Kafka: every batch with the position behind it in one transaction, as the log's only writer there.
 
-The position is a record in the compacted topic `ticks-position`: {"log": id, "next_sequence": n}. Whoever opens a
+The position is a record in the compacted topic `ticks-position`: {"log": id, "next_sequence": n, "epoch": that of the
+tick before}; records of earlier versions are without an epoch. Whoever opens a
 delivery ends what a predecessor left unfinished and fences it off, then reads how far the log got. So a delivery that
 failed in whatever way is dropped, and the next one goes on exactly where Kafka stands.
 """
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Self
 
 import orjson
@@ -26,15 +28,24 @@ class OtherLogError(ControlError):
     """The topics hold the ticks of another tick log."""
 
 
+@dataclass(frozen=True)
+class Position:
+    """Up to where Kafka has a log: its id, the next sequence it is to get, and the epoch of the tick before."""
+
+    log: str
+    next_sequence: int
+    epoch: str | None
+
+
 class Delivery:
     """A writer of the topic of ticks."""
 
     def __init__(
-        self, settings: KafkaSettings, log_id: str, producer: Producer, next_sequence: int, still: Callable[[], bool]
+        self, settings: KafkaSettings, log_id: str, producer: Producer, position: Position, still: Callable[[], bool]
     ) -> None:
         self._topic, self._position_topic = settings.topic("ticks"), settings.topic("ticks-position")
         self._log_id, self._producer, self._still = log_id, producer, still
-        self.next_sequence = next_sequence
+        self.next_sequence, self.epoch = position.next_sequence, position.epoch
 
     @classmethod
     def open(cls, settings: KafkaSettings, log_id: str, password: str | None, still: Callable[[], bool]) -> Self:
@@ -52,10 +63,9 @@ class Delivery:
         producer = Producer(configuration)
         _own_position(settings, log_id, password)  # or others would be fenced off from what is theirs
         _insist(producer.init_transactions, still)
-        next_sequence = _own_position(settings, log_id, password)
-        return cls(settings, log_id, producer, next_sequence, still)
+        return cls(settings, log_id, producer, _own_position(settings, log_id, password), still)
 
-    def send(self, values: Iterable[tuple[int, bytes]], next_sequence: int) -> None:
+    def send(self, values: Iterable[tuple[int, bytes]], next_sequence: int, epoch: str | None) -> None:
         """Write (partition, value) and the new position, all or nothing; return when Kafka has them.
 
         Raise KafkaException when this delivery is of no more use; what became of the batch, the next delivery knows.
@@ -63,10 +73,10 @@ class Delivery:
         self._producer.begin_transaction()
         for partition, value in values:
             self._producer.produce(self._topic, value, partition=partition)
-        position = orjson.dumps({"log": self._log_id, "next_sequence": next_sequence})
+        position = orjson.dumps({"log": self._log_id, "next_sequence": next_sequence, "epoch": epoch})
         self._producer.produce(self._position_topic, position, key=_KEY, partition=0)
         _insist(self._producer.commit_transaction, self._still)
-        self.next_sequence = next_sequence
+        self.next_sequence, self.epoch = next_sequence, epoch
 
     def drop(self) -> None:
         """Let go without waiting for anybody: what is under way is ended by the next delivery."""
@@ -83,19 +93,19 @@ def _insist(step: Callable[[float], None], still: Callable[[], bool]) -> None:
                 raise
 
 
-def _own_position(settings: KafkaSettings, log_id: str, password: str | None) -> int:
-    """Return the next sequence that Kafka is to get of this log; raise OtherLogError where the topics are not ours."""
-    log, next_sequence = _read_position(settings, password) or (log_id, 1)
-    if log != log_id:
+def _own_position(settings: KafkaSettings, log_id: str, password: str | None) -> Position:
+    """Return up to where Kafka has this log; raise OtherLogError where the topics are not ours."""
+    position = _read_position(settings, password) or Position(log_id, 1, None)
+    if position.log != log_id:
         raise OtherLogError(
             f"The topic {settings.topic('ticks')} holds the ticks of another tick log; set another prefix in"
             f" {settings.file_name}"
         )
-    return next_sequence
+    return position
 
 
-def _read_position(settings: KafkaSettings, password: str | None) -> tuple[str, int] | None:
-    """Return (log id, next sequence) as last committed, or None before the first batch."""
+def _read_position(settings: KafkaSettings, password: str | None) -> Position | None:
+    """Return the position as last committed, or None before the first batch."""
     topic = settings.topic("ticks-position")
     consumer = Consumer(
         {
@@ -122,7 +132,7 @@ def _read_position(settings: KafkaSettings, password: str | None) -> tuple[str, 
                     return None
                 else:
                     position = orjson.loads(newest)
-                    return str(position["log"]), int(position["next_sequence"])
+                    return Position(str(position["log"]), int(position["next_sequence"]), position.get("epoch"))
     finally:
         consumer.close()
     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))

@@ -78,6 +78,8 @@ class Shipper:
 
     def _follow(self, log: TickLog, delivery: Delivery) -> None:
         batches = Batches(self._settings.partitions)
+        if delivery.epoch is not None and log.epoch_before(delivery.next_sequence) != delivery.epoch:
+            raise self._other_log()
         while not self._stop.is_set():
             self._next_sequence = delivery.next_sequence
             self._note("")
@@ -86,7 +88,7 @@ class Shipper:
             self._check(backlog, delivery.next_sequence)
             messages = batches.messages(backlog, now_ms())
             if messages:
-                delivery.send(((shard, encode(one)) for shard, one in messages), backlog.next_sequence)
+                delivery.send(((shard, encode(one)) for shard, one in messages), backlog.next_sequence, backlog.epoch)
             if backlog.caught_up:
                 due_s = batches.next_due_ms(now_ms()) / 1_000
                 wait_until(lambda seen=version: _version(log) != seen, due_s, every_s=_LOOK_EVERY_S, stop=self._stop)  # type: ignore[misc]
@@ -94,13 +96,16 @@ class Shipper:
     def _check(self, backlog: Backlog, next_sequence: int) -> None:
         """See that the log still has what Kafka is to get next."""
         if next_sequence > backlog.end_sequence:
-            raise OtherLogError(
-                "Kafka has more ticks than the local log, which was replaced by an older one; set another prefix in"
-                f" {self._settings.file_name}"
-            )
+            raise self._other_log()
         if backlog.ticks is not None and backlog.first_sequence > next_sequence:
             lost = backlog.first_sequence - next_sequence
             logger.warning("%d ticks left the local log before Kafka had them; feed.json says how long it keeps.", lost)
+
+    def _other_log(self) -> OtherLogError:
+        return OtherLogError(
+            "Kafka has ticks that the local log lacks, which was replaced by an older one; set another prefix in"
+            f" {self._settings.file_name}"
+        )
 
     def _is_slow(self) -> bool:
         """Say so; return whether to go on waiting."""

@@ -11,9 +11,11 @@ from bar.store import BarStore
 from bar.verification import verify
 from feed.tick import REJECT_SCHEMA
 from feed.ticklog import TickLog
+from flink_jobs.lost import lost_by_store
 from flink_jobs.shard import Shard, Taken
 from flink_jobs.spec import BarsJobSpec
 from flink_jobs.sqlite_source import SqliteSource
+from flink_jobs.state import cursor_from_bytes, cursor_to_bytes
 from tests.bars.ticks import START_MS, ticks
 
 LATENESS_MS = 60_000
@@ -46,11 +48,19 @@ class Market:
 
     def arrive(self, *rows: tuple[object, ...], complete_to: int | None = None) -> None:
         """Append ticks, and the source's word that it is complete to so many ms after START_MS; then poll."""
+        self.append(*rows, complete_to=complete_to)
+        self.poll()
+
+    def append(self, *rows: tuple[object, ...], complete_to: int | None = None) -> None:
+        """Append ticks, and the source's word, as `arrive` does, without a poll."""
         at_ms = None if complete_to is None else START_MS + complete_to
         batch = ticks(*rows).drop("sequence") if rows else ticks((0, "A", 1.0)).drop("sequence").clear()
         no_rejects = pl.DataFrame(schema=REJECT_SCHEMA)
         self.log.append("market", batch, no_rejects, read=len(rows), cursor="", complete_to_ms=at_ms)
-        self.poll()
+
+    def caught_up(self) -> bool:
+        """Tell whether the shard has read the whole log."""
+        return self.shard.next_sequence >= self.log.end_sequence()
 
     def poll(self) -> None:
         self.taken = self.shard.take(self.source.read_from(self.shard.next_sequence))
@@ -59,13 +69,17 @@ class Market:
         elif self.taken.delta is not None:
             self.kept.append(self.taken.delta)
         for publication in self.taken.publications:
-            self.store.publish(publication.progress, publication.bars, publication.late, publication.anew_from)
+            self.store.publish(
+                publication.progress, publication.bars, publication.late, publication.anew_from, publication.reason
+            )
 
     def restart(self, **changes: object) -> None:
         """Go on from the last checkpoint in a new process, so to say, maybe as another version of the job."""
         self.spec = self.spec.model_copy(update=changes)
         self.shard, self.source = self.begin()
-        self.shard.restore(self.taken.cursor, self.kept)
+        cursor = cursor_from_bytes(cursor_to_bytes(self.taken.cursor))
+        lost = self.source.lost(cursor) or lost_by_store(self.spec.bars_db, self.spec.name, 0, cursor)
+        self.shard.restore(cursor, self.kept, lost)
 
     def bars(self, frame: str = "1s", instrument: str = "A") -> list[tuple[int, str, int, int]]:
         """Return (seconds after START_MS, state, ticks, revision) of the stored bars."""
@@ -242,7 +256,9 @@ def test_of_two_jobs_on_one_frame_the_more_patient_one_has_the_last_word(tmp_pat
     market.arrive((0, "A", 5.0), (LATENESS_MS + 5_000, "A", 2.0), (0, "A", 1.0))
     patient = market.spec.model_copy(update={"name": "patient", "frames": "1s", "lateness_ms": 2 * LATENESS_MS})
     for publication in Shard(patient, 0).take(market.source.read_from(1)).publications:
-        market.store.publish(publication.progress, publication.bars, publication.late, publication.anew_from)
+        market.store.publish(
+            publication.progress, publication.bars, publication.late, publication.anew_from, publication.reason
+        )
     assert market.bars("1s")[0] == (0, "revised", 2, 1)
     assert market.bars("1m")[0] == (-20, "closed", 1, 0)
     verdict = verify(market.spec.ticks_db, market.spec.bars_db, lambda _: None)

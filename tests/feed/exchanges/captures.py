@@ -71,7 +71,9 @@ class Bars:
     def fold(self) -> None:
         taken = self._shard.take(self._source.read_from(self._shard.next_sequence))
         for publication in taken.publications:
-            self._store.publish(publication.progress, publication.bars, publication.late, publication.anew_from)
+            self._store.publish(
+                publication.progress, publication.bars, publication.late, publication.anew_from, publication.reason
+            )
 
     def ticks(self) -> pl.DataFrame:
         return pl.concat(block for _, block in self._log.blocks())
