@@ -139,6 +139,27 @@ def test_topics_that_hold_another_log_are_left_alone(home: Home, kafka: KafkaSet
         assert "set another prefix in kafka.json" in shipper.wait_for_problem("another tick log")
 
 
+def test_a_log_from_a_backup_that_was_continued_is_refused(home: Home, kafka: KafkaSettings, tmp_path: Path) -> None:
+    write_settings(home.root, kafka)
+    backup = tmp_path / "backup.sqlite"
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        growing.append()
+        growing.log.db.conn.execute("VACUUM INTO ?", (str(backup),))
+        growing.append()
+        shipper.start()
+        shipper.wait_until_shipped(growing.log.end_sequence())
+        reached = growing.log.end_sequence()
+    for suffix in ("-wal", "-shm"):
+        home.ticks_db.with_name(home.ticks_db.name + suffix).unlink(missing_ok=True)
+    backup.replace(home.ticks_db)
+    with growing_log(home) as growing, shipper_process(home) as shipper:
+        growing.log.begin_epoch()
+        while growing.log.end_sequence() <= reached:
+            growing.append()
+        shipper.start()
+        assert "set another prefix in kafka.json" in shipper.wait_for_problem("local log lacks")
+
+
 @pytest.mark.parametrize("rows", [45_000])
 def test_a_large_batch_goes_in_several_messages_of_which_the_last_tells_its_end(
     home: Home, kafka: KafkaSettings, rows: int
