@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from control.flink.model import FlinkError
 from control.home import Home
 from control.jobs import replay_run
 from control.jobs.replay_run import Outcome, ReplayError, Request, Standing
+from control.jobs.replay_scratch import scratch_folder
 from feed.files.errors import ReplayFileError
 from feed.tick import REASONS
 
@@ -67,9 +67,8 @@ def run(args: argparse.Namespace) -> int:
         _check_writable(target)
     scratch = Home.find().root / "replays"
     try:
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="replay-") as folder:
-            home = Home(Path(folder))
+        with scratch_folder(scratch) as folder:
+            home = Home(folder)
             progress = _ProgressLine()
             outcome = replay_run.run(request, home, progress.show)
             progress.clear()
@@ -94,7 +93,14 @@ def _request(args: argparse.Namespace) -> Request:
         if not path.is_file():
             raise UserError(f"There is no file {path}; check the name.")
     try:
-        return Request(args.files, layout_of(args), parse_frames(args.frames), duration_ms(args.lateness, "--lateness"))
+        return Request(
+            args.files,
+            layout_of(args),
+            parse_frames(args.frames),
+            duration_ms(args.lateness, "--lateness"),
+            by_time=args.sort,
+            newest_first=args.newest_first,
+        )
     except FrameError as error:
         raise UserError(f"--frames: {error}") from error
 

@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--amounts", choices=("plain", "signed"), default="plain", help="signed: sells have a negative volume"
     )
+    options.add_argument("--newest-first", action="store_true", help="the newest row of each file is its first")
+    options.add_argument("--sort", action="store_true", help="sort all rows by time first, on disk")
     options.add_argument("--mapping", type=Path, metavar="FILE", help="a mapping as feeds have it, in JSON")
 
 

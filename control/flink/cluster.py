@@ -161,6 +161,8 @@ class Cluster:
             # The heavy work is in Polars and SQLite; the optimising compiler costs a quarter of all CPU time of a start
             # and gives nothing back, measured on 40 million ticks.
             "-XX:TieredStopAtLevel=1",
+            # Flink unpacks a planner of 46 MB for each job and leaves it there; here it goes with the next start.
+            f"-Djava.io.tmpdir={self.scratch / 'tmp'}",
             *options.split(),
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPEN_PACKAGES),
             "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",

@@ -24,6 +24,8 @@ from control.jobs.specs import BARS_PROGRAM
 from control.waiting import wait_until
 from feed.files.layout import Layout
 from feed.intake import Intake
+from feed.provider import Provider
+from feed.providers.ordered import OrderedReplay
 from feed.providers.replay import ReplayProvider
 from feed.ticklog import TickLog
 from flink_jobs.spec import BarsJobSpec
@@ -41,13 +43,18 @@ class ReplayError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What to replay: files in this order, with this layout or our names by theirs, into these frames."""
+    """What to replay: files in this order, with this layout or our names by theirs, into these frames.
+
+    by_time: rows are sorted by time first. newest_first: each file is turned round first.
+    """
 
     files: Sequence[Path]
     layout: Layout | Mapping[str, str]
     frames: Sequence[Frame]
     lateness_ms: int
     parallelism: int = 1
+    by_time: bool = False
+    newest_first: bool = False
 
 
 @dataclass
@@ -103,7 +110,7 @@ def run(
     spec_path.write_text(spec.model_dump_json(), "utf-8")
     standing, stop = Standing(), threading.Event()
     with ThreadPoolExecutor(1) as pool, TickLog.open(home.ticks_db, durable=False) as log:
-        feeding = pool.submit(_feed, request, log, standing, stop)
+        feeding = pool.submit(_feed, request, home, log, standing, stop)
         try:
             with cluster or private_cluster(home, slots=1, memory=_MEMORY) as flink:
                 _raise_if_failed(feeding)
@@ -126,8 +133,10 @@ def rejects(home: Home) -> pl.DataFrame:
     return refused.sort("source", "line", maintain_order=True)
 
 
-def _feed(request: Request, log: TickLog, standing: Standing, stop: threading.Event) -> None:
-    provider = ReplayProvider(request.files, request.layout)
+def _feed(request: Request, home: Home, log: TickLog, standing: Standing, stop: threading.Event) -> None:
+    provider: Provider = (files := ReplayProvider(request.files, request.layout))
+    if request.by_time or request.newest_first:
+        provider = OrderedReplay(files, home.root / "sorting", request.by_time, request.newest_first)
     for done in Intake(log, provider, duplicate_window_ms=request.lateness_ms).run(stop):
         standing.read += done.read
         standing.accepted += done.accepted

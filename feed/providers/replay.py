@@ -22,7 +22,7 @@ _NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """How far the files have been read: the number of a file, that of a document in it, and its last line taken."""
 
     file: int = 0
@@ -30,7 +30,7 @@ class _Place:
     line: int = 0
 
     @classmethod
-    def of(cls, cursor: str | None) -> "_Place":
+    def of(cls, cursor: str | None) -> "Place":
         """Read a cursor; those from before archives were read have no document."""
         numbers = json.loads(cursor) if cursor else ()
         return cls(numbers[0], numbers[2] if len(numbers) > 2 else 0, numbers[1]) if numbers else cls()
@@ -60,7 +60,7 @@ class ReplayProvider:
 
         Raise ReplayFileError where a file cannot be read at all, or does not fit the layout.
         """
-        begin = _Place.of(cursor)
+        begin = Place.of(cursor)
         layout = self.layout if isinstance(self.layout, Layout) else Layout.of_names(self.layout)
         paced = _Pace(self.speed, stop) if self.speed is not None else None
         for file, path in enumerate(self.files):
@@ -70,7 +70,7 @@ class ReplayProvider:
             for shape, rows in rows_of(path, layout):
                 document += shape.document.shown != last_shown
                 last_shown = shape.document.shown
-                place = _Place(file, document, rows.last_line)
+                place = Place(file, document, rows.last_line)
                 if (file, document, rows.last_line) <= (begin.file, begin.document, begin.line):
                     continue
                 done = begin.line if (file, document) == (begin.file, begin.document) else 0
@@ -83,7 +83,7 @@ class ReplayProvider:
         """Return None: the files are read whole, and what is in them is what there is."""
         return
 
-    def _cut(self, rows: Rows, done: int, place: _Place, origin: str) -> Iterator[Batch]:
+    def _cut(self, rows: Rows, done: int, place: Place, origin: str) -> Iterator[Batch]:
         """Turn rows into batches of at most a block, the broken lines with the last of them."""
         ticks = rows.ticks.filter(pl.col("line") > done) if rows.ticks.height else rows.ticks
         broken = rows.broken.filter(pl.col("line") > done)
@@ -128,7 +128,7 @@ class _Pace:
                 continue
             last = end == due.len()
             ticks = batch.ticks.slice(start, end - start)
-            place = _Place.of(batch.cursor)
+            place = Place.of(batch.cursor)
             self._newest_ns = int(due[end - 1])
             yield replace(
                 batch,

@@ -27,8 +27,11 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture(scope="module")
 def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkRest]:
-    with private_cluster(Home(tmp_path_factory.mktemp("cluster")), slots=4) as rest:
+    home = Home(tmp_path_factory.mktemp("cluster"))
+    with private_cluster(home, slots=4) as rest:
         yield rest
+    # What Flink unpacks for each job, and never removes, is where it goes with the home.
+    assert list((home.flink / "tmp").glob("flink-table-planner*.jar"))
 
 
 def replay(

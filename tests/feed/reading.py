@@ -9,7 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from feed.files.layout import Layout
-from feed.intake import Intake
+from feed.intake import MAX_BLOCK_ROWS, Intake
+from feed.provider import Provider
+from feed.providers.ordered import OrderedReplay
 from feed.providers.replay import ReplayProvider
 from feed.tick import TICK_SCHEMA
 from feed.ticklog import TickLog
@@ -32,10 +34,20 @@ class Taken:
         return self.rejects.sort("line").select("line", "reason").rows()
 
 
-def take(files: Path | Sequence[Path], layout: Layout | None = None) -> Taken:
+def take(
+    files: Path | Sequence[Path],
+    layout: Layout | None = None,
+    *,
+    by_time: bool = False,
+    newest_first: bool = False,
+    block_rows: int = MAX_BLOCK_ROWS,
+) -> Taken:
     paths = [files] if isinstance(files, Path) else files
+    provider: Provider = (replay := ReplayProvider(paths, layout or Layout()))
     with tempfile.TemporaryDirectory() as folder, TickLog.open(Path(folder) / "ticks.sqlite", durable=False) as log:
-        for _ in Intake(log, ReplayProvider(paths, layout or Layout())).run(threading.Event()):
+        if by_time or newest_first:
+            provider = OrderedReplay(replay, Path(folder) / "sorting", by_time, newest_first, block_rows)
+        for _ in Intake(log, provider).run(threading.Event()):
             pass
         blocks = [block for _, block in log.blocks()]
         ticks = pl.concat(blocks) if blocks else pl.DataFrame(schema=TICK_SCHEMA)
