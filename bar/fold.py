@@ -12,7 +12,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bar.amounts import FRACTIONS_PER_UNIT, amount, fraction, mean_price, printed, whole
+from bar.amounts import (
+    TURNOVER_LIMBS,
+    VOLUME_LIMBS,
+    amount,
+    carried,
+    mean_price,
+    printed,
+    printed_vwap,
+    turnover_split,
+    volume_split,
+)
 from bar.frames import Frame
 
 NO_ID = -1
@@ -24,7 +34,10 @@ MAX_ROWS_AT_ONCE = 1 << _ROW_BITS
 _FEW_ROWS = 50_000
 
 _KEY = ("instrument", "frame_ms", "start_ms")
-_SUMS = ("volume_whole", "volume_fraction", "turnover_whole", "turnover_fraction", "volume_ticks", "ticks")
+_LIMBS = (*VOLUME_LIMBS, *TURNOVER_LIMBS)
+_SUMS = (*_LIMBS, "volume_ticks", "ticks")
+# Sums of whole units of so much stay below 2^63 with room to spare.
+_MAX_SUM = 4e18
 _OPEN = ("open_time_ns", "open_id", "open_sequence", "open")
 _CLOSE = ("close_time_ns", "close_id", "close_sequence", "close")
 
@@ -52,10 +65,13 @@ def fold_ticks(ticks: pl.DataFrame, length_ms: int) -> pl.DataFrame:
     Takes up to MAX_ROWS_AT_ONCE rows.
     """
     ticks = _in_tie_order(ticks)
+    if ticks.height > 1 and _may_overflow(ticks):
+        half = ticks.height // 2
+        return merge(pl.concat([fold_ticks(ticks[:half], length_ms), fold_ticks(ticks[half:], length_ms)]))
     length_ns = length_ms * NS_PER_MS
     time, price = pl.col("time_ns"), mean_price()
     volume = pl.col("volume")
-    traded = [whole(volume), fraction(volume), whole(price * volume), fraction(price * volume)]
+    split = {**volume_split(volume), **turnover_split(price * volume)}
     has_volume = ticks["volume"].null_count() < ticks.height
     folded = (
         ticks.lazy()
@@ -67,7 +83,7 @@ def fold_ticks(ticks: pl.DataFrame, length_ms: int) -> pl.DataFrame:
             high=pl.max_horizontal("price_open", "price_close"),
             low=pl.min_horizontal("price_open", "price_close"),
             volume_ticks=volume.is_not_null().cast(pl.Int64),
-            **dict(zip(_SUMS[:4], traded, strict=True)) if has_volume else {},
+            **split if has_volume else {},
         )
         .group_by("instrument", "start_ms")
         .agg(
@@ -75,16 +91,15 @@ def fold_ticks(ticks: pl.DataFrame, length_ms: int) -> pl.DataFrame:
             pl.max("key").alias("last"),
             pl.max("high"),
             pl.min("low"),
-            *(pl.sum(name) for name in (_SUMS[:4] if has_volume else ())),
+            *(pl.sum(name) for name in (split if has_volume else ())),
             pl.sum("volume_ticks"),
             pl.len().cast(pl.Int64).alias("ticks"),
         )
         .with_columns(
-            *_carried("volume") if has_volume else (),
-            *_carried("turnover") if has_volume else (),
-            *() if has_volume else (pl.lit(0, pl.Int64).alias(name) for name in _SUMS[:4]),
+            *(pl.lit(0, pl.Int64).alias(name) for name in _LIMBS if not has_volume or name not in split),
             frame_ms=pl.lit(length_ms, pl.Int64),
         )
+        .with_columns(*carried(VOLUME_LIMBS), *carried(TURNOVER_LIMBS))
         .collect(engine=_engine(ticks))
     )
     opens = _at_rows(ticks, folded["first"], "price_open", _OPEN)
@@ -102,12 +117,24 @@ def merge(partials: pl.DataFrame) -> pl.DataFrame:
         .with_columns(first=_ranks(by_open), last=_ranks(by_close))
         .group_by(_KEY)
         .agg(pl.min("first"), pl.max("last"), pl.max("high"), pl.min("low"), *(pl.sum(name) for name in _SUMS))
-        .with_columns(*_carried("volume"), *_carried("turnover"))
+        .with_columns(*carried(VOLUME_LIMBS), *carried(TURNOVER_LIMBS))
         .collect(engine=_engine(partials))
     )
     opens: pl.DataFrame = partials.select(_OPEN)[by_open[merged["first"].to_numpy()]]
     closes: pl.DataFrame = partials.select(_CLOSE)[by_close[merged["last"].to_numpy()]]
     return pl.concat([merged, opens, closes], how="horizontal").select(PARTIAL_SCHEMA.keys())
+
+
+def upgraded(partials: pl.DataFrame) -> pl.DataFrame:
+    """Return partials that any version has kept as those of this one (PARTIAL_SCHEMA).
+
+    Before version 0.2 there was no limb above whole units, nor one below 1e-12.
+    """
+    missing = [pl.lit(0, pl.Int64).alias(name) for name in _LIMBS if name not in partials.columns]
+    if not missing:
+        return partials
+    widened = partials.with_columns(missing).with_columns(*carried(VOLUME_LIMBS), *carried(TURNOVER_LIMBS))
+    return widened.select(PARTIAL_SCHEMA.keys())
 
 
 def roll_up(partials: pl.DataFrame, frames: Sequence[Frame]) -> pl.DataFrame:
@@ -131,7 +158,7 @@ def _lengthen(partials: pl.DataFrame, frame: Frame) -> pl.DataFrame:
 
 def finish(partials: pl.DataFrame) -> pl.DataFrame:
     """Turn merged partials into bars: BAR_VALUES of bar/model.py, in no particular order."""
-    volume, turnover = amount("volume_whole", "volume_fraction"), amount("turnover_whole", "turnover_fraction")
+    volume, turnover = amount(VOLUME_LIMBS), amount(TURNOVER_LIMBS)
     traded = pl.col("volume_ticks") > 0
     names = set(partials["frame_ms"].to_numpy().tolist())
     return partials.select(
@@ -144,7 +171,7 @@ def finish(partials: pl.DataFrame) -> pl.DataFrame:
         "low",
         "close",
         pl.when(traded).then(printed(volume)).alias("volume"),
-        pl.when(traded & (volume > 0)).then(printed(turnover / volume)).alias("vwap"),
+        pl.when(traded).then(printed_vwap(turnover, volume)).alias("vwap"),
         "ticks",
         (pl.col("open_time_ns") // NS_PER_MS).alias("first_tick_ms"),
         (pl.col("close_time_ns") // NS_PER_MS).alias("last_tick_ms"),
@@ -154,6 +181,13 @@ def finish(partials: pl.DataFrame) -> pl.DataFrame:
 def _engine(rows: pl.DataFrame) -> Literal["in-memory", "streaming"]:
     """Choose how Polars works: streaming uses all cores, but takes several times as long to start."""
     return "streaming" if rows.height > _FEW_ROWS else "in-memory"
+
+
+def _may_overflow(ticks: pl.DataFrame) -> bool:
+    """Tell whether whole units of these ticks could add up to more than 64 bits hold."""
+    volume = pl.col("volume").max()
+    largest = ticks.select(pl.max_horizontal(volume, (mean_price() * pl.col("volume")).max())).item()
+    return largest is not None and largest * ticks.height > _MAX_SUM
 
 
 def _in_tie_order(ticks: pl.DataFrame) -> pl.DataFrame:
@@ -180,12 +214,3 @@ def _ranks(order: NDArray[np.int64]) -> pl.Series:
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     return pl.Series(ranks)
-
-
-def _carried(name: str) -> list[pl.Expr]:
-    """Move full units from the fraction to the whole part."""
-    whole_part, fraction_part = pl.col(f"{name}_whole"), pl.col(f"{name}_fraction")
-    return [
-        (whole_part + fraction_part // FRACTIONS_PER_UNIT).alias(f"{name}_whole"),
-        (fraction_part % FRACTIONS_PER_UNIT).alias(f"{name}_fraction"),
-    ]

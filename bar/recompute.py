@@ -8,7 +8,18 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from bar.amounts import FRACTIONS_PER_UNIT, amount, fraction, mean_price, printed, whole
+from bar.amounts import (
+    LIMB,
+    TURNOVER_LIMBS,
+    VOLUME_LIMBS,
+    amount,
+    carried,
+    mean_price,
+    printed,
+    printed_vwap,
+    turnover_split,
+    volume_split,
+)
 from bar.frames import Frame
 from bar.model import BAR_VALUES
 
@@ -23,7 +34,13 @@ def accepted(ticks: pl.DataFrame, lateness_ms: int) -> pl.DataFrame:
 
 def bars(ticks: pl.DataFrame, frame: Frame) -> pl.DataFrame:
     """Make the bars (BAR_VALUES) of one frame, by instrument and start."""
+    return bars_to_verify(ticks, frame).select(BAR_VALUES.keys())
+
+
+def bars_to_verify(ticks: pl.DataFrame, frame: Frame) -> pl.DataFrame:
+    """Make the bars of one frame (BAR_VALUES), with `earlier_vwap`, what versions before 0.2 published as vwap."""
     volume, turnover = pl.col("volume"), mean_price() * pl.col("volume")
+    split = {**volume_split(volume), **turnover_split(turnover)}
     length_ns = frame.length_ms * _NS_PER_MS
     return (
         ticks.sort("time_ns", pl.col("id").fill_null(-1), "sequence")
@@ -34,48 +51,59 @@ def bars(ticks: pl.DataFrame, frame: Frame) -> pl.DataFrame:
             high=pl.max_horizontal("price_open", "price_close").max(),
             low=pl.min_horizontal("price_open", "price_close").min(),
             close=pl.last("price_close"),
-            volume=_exact_sum(volume),
-            turnover=_exact_sum(turnover),
             traded=volume.is_not_null().any(),
             ticks=pl.len().cast(pl.Int64),
             first_tick_ms=pl.first("time_ns") // _NS_PER_MS,
             last_tick_ms=pl.last("time_ns") // _NS_PER_MS,
+            volume_high=pl.lit(0, pl.Int128),
+            turnover_high=pl.lit(0, pl.Int128),
+            earlier_turnover=_rounded(turnover).sum(),
+            # 128 bits hold any sum of these.
+            **{name: limb.cast(pl.Int128).sum() for name, limb in split.items()},
         )
-        .with_columns(_parts("volume"), _parts("turnover"))
-        .unnest("volume", "turnover")
+        .with_columns(*carried(VOLUME_LIMBS), *carried(TURNOVER_LIMBS))
         .with_columns(
             frame=pl.lit(frame.text),
             start_ms=pl.col("start_ns") // _NS_PER_MS,
             end_ms=(pl.col("start_ns") + length_ns) // _NS_PER_MS,
-            volume=amount("volume_whole", "volume_fraction"),
-            turnover=amount("turnover_whole", "turnover_fraction"),
+            volume=pl.when("traded").then(amount(VOLUME_LIMBS)),
+            turnover=amount(TURNOVER_LIMBS),
         )
         .with_columns(
-            volume=pl.when("traded").then(printed(pl.col("volume"))),
-            vwap=pl.when(pl.col("traded") & (pl.col("volume") > 0)).then(
-                printed(pl.col("turnover") / pl.col("volume"))
+            volume=printed(pl.col("volume")),
+            vwap=printed_vwap(pl.col("turnover"), pl.col("volume")),
+            earlier_vwap=pl.when(pl.col("volume") > 0).then(
+                printed(
+                    (pl.col("earlier_turnover") // LIMB + pl.col("earlier_turnover") % LIMB / LIMB) / pl.col("volume")
+                )
             ),
         )
-        .select(BAR_VALUES.keys())
+        .select(*BAR_VALUES.keys(), "earlier_vwap")
         .sort("instrument", "start_ms")
     )
 
 
 def bars_of_first(ticks: pl.DataFrame, published: pl.DataFrame, frame: Frame) -> pl.DataFrame:
-    """Make published bars (BAR_VALUES) of one frame again, each of as many of its first ticks as it holds."""
+    """Make published bars of one frame again, as `bars_to_verify`, each of as many of its first ticks as it holds."""
     place = ["instrument", "start_ms"]
     of_these = ticks.with_columns(start_ms=_start_ns(frame) // _NS_PER_MS).join(
         published.select(*place, most="ticks"), on=place, how="inner"
     )
     first = of_these.filter(pl.col("sequence").rank("ordinal").over(place) <= pl.col("most"))
-    return bars(first.select(ticks.columns), frame)
+    return bars_to_verify(first.select(ticks.columns), frame)
 
 
 def differences(recomputed: pl.DataFrame, published: pl.DataFrame) -> Iterator[tuple[dict[str, object], str]]:
-    """Yield (key of the bar, what is wrong) for every bar that is not the same in both (BAR_VALUES)."""
+    """Yield (key of the bar, what is wrong) for every bar that is not the same in both (BAR_VALUES).
+
+    recomputed may have `earlier_vwap`, which then is right as well.
+    """
     key = ["instrument", "frame", "start_ms"]
     both = recomputed.join(published, on=key, how="full", suffix="_published", coalesce=True)
     values = [name for name in BAR_VALUES if name not in key]
+    if "earlier_vwap" in both.columns:
+        was_right = pl.col("vwap_published") == pl.col("earlier_vwap")
+        both = both.with_columns(vwap=pl.when(was_right).then("earlier_vwap").otherwise("vwap"))
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_published")) for name in values)
     for row in both.filter(~same).sort(key).iter_rows(named=True):
         at = {name: row[name] for name in key}
@@ -93,14 +121,7 @@ def _start_ns(frame: Frame) -> pl.Expr:
     return pl.col("time_ns") - since_first % (frame.length_ms * _NS_PER_MS)
 
 
-def _exact_sum(value: pl.Expr) -> pl.Expr:
-    """Add up amounts as whole numbers of 1e-12, wide enough never to overflow."""
-    return (whole(value).cast(pl.Int128) * FRACTIONS_PER_UNIT + fraction(value).cast(pl.Int128)).sum()
-
-
-def _parts(name: str) -> pl.Expr:
-    total = pl.col(name)
-    return pl.struct(
-        (total // FRACTIONS_PER_UNIT).cast(pl.Int64).alias(f"{name}_whole"),
-        (total % FRACTIONS_PER_UNIT).cast(pl.Int64).alias(f"{name}_fraction"),
-    ).alias(name)
+def _rounded(amount: pl.Expr) -> pl.Expr:
+    """Return an amount as a whole number of 1e-12."""
+    limbs = volume_split(amount)
+    return limbs["volume_whole"].cast(pl.Int128) * LIMB + limbs["volume_fraction"].cast(pl.Int128)

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from bar.amounts import FRACTIONS_PER_UNIT, amount, printed
+from bar.amounts import LIMB, TURNOVER_LIMBS, VOLUME_LIMBS, amount, carried, printed, printed_vwap
 from bar.frames import Frame
 from bar.model import BAR_SCHEMA, BarState
+
+# Floats from the first on have no fraction, and from the second on do not fit SQLite's integers.
+_WHOLE_FROM, _BEYOND_INTEGERS = "9.1e15", "9e18"
 
 _GROUPED: dict[str, pl.DataType] = {
     "start_ms": pl.Int64(),
@@ -24,10 +27,7 @@ _GROUPED: dict[str, pl.DataType] = {
     "high": pl.Float64(),
     "low": pl.Float64(),
     "close": pl.Float64(),
-    "volume_whole": pl.Int64(),
-    "volume_fraction": pl.Int64(),
-    "turnover_whole": pl.Int64(),
-    "turnover_fraction": pl.Int64(),
+    **{name: pl.Int64() for name in (*VOLUME_LIMBS, *TURNOVER_LIMBS)},
     "traded": pl.Int64(),
     "ticks": pl.Int64(),
     "first_tick_ms": pl.Int64(),
@@ -46,13 +46,14 @@ def grouping(bars: str, open_at: str, close_at: str) -> str:
     open_at, close_at: expressions for the open of the bar that starts at first_ms, and the close of that at last_ms.
     """
     return (
-        f"SELECT bucket_ms, {open_at}, high, low, {close_at}, volume_whole, volume_fraction, turnover_whole,"
-        " turnover_fraction, traded, ticks, first_tick_ms, last_tick_ms, forming, revision, changed_ms FROM ("
+        f"SELECT bucket_ms, {open_at}, high, low, {close_at}, {', '.join((*VOLUME_LIMBS, *TURNOVER_LIMBS))},"
+        " traded, ticks, first_tick_ms, last_tick_ms, forming, revision, changed_ms FROM ("
         "SELECT (start_ms - :offset_ms) / :length_ms * :length_ms + :offset_ms AS bucket_ms,"
         " min(start_ms) AS first_ms, max(start_ms) AS last_ms,"
         " max(high) AS high, min(low) AS low,"
-        f" {_parts('volume', 'volume')}, {_parts('volume * vwap', 'turnover')}, count(volume) AS traded,"
-        " sum(ticks) AS ticks, min(first_tick_ms) AS first_tick_ms, max(last_tick_ms) AS last_tick_ms,"
+        f" {_sums('volume', VOLUME_LIMBS)}, {_sums('(volume * vwap)', TURNOVER_LIMBS)},"
+        " count(volume) AS traded, sum(ticks) AS ticks,"
+        " min(first_tick_ms) AS first_tick_ms, max(last_tick_ms) AS last_tick_ms,"
         " max(state = 'forming') AS forming, sum(revision) AS revision, max(changed_ms) AS changed_ms"
         f" FROM ({bars}) GROUP BY 1 ORDER BY 1 DESC LIMIT :newest)"
     )
@@ -66,7 +67,7 @@ def grouped(rows: list[tuple[object, ...]], *, settled: bool) -> pl.DataFrame:
 
 def joined(groups: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Join groups of neighboring stretches of time, the newest stretch first, where parts of one bar are in several."""
-    sums = ("volume_whole", "volume_fraction", "turnover_whole", "turnover_fraction", "traded", "ticks", "revision")
+    sums = (*VOLUME_LIMBS, *TURNOVER_LIMBS, "traded", "ticks", "revision")
     if len(groups) == 1:
         return groups[0]
     return (
@@ -89,17 +90,17 @@ def finish(groups: pl.DataFrame, instrument: str, frame: Frame, reached_ms: int 
     reached_ms: up to when the jobs have seen ticks; None when nothing more is expected.
     """
     end_ms = pl.col("start_ms") + frame.length_ms
-    volume, turnover = (amount(f"{name}_whole", f"{name}_fraction") for name in ("volume", "turnover"))
+    volume, turnover = amount(VOLUME_LIMBS), amount(TURNOVER_LIMBS)
     open_still = (pl.col("forming") > 0) | (pl.lit(False) if reached_ms is None else end_ms > reached_ms)
     return (
         groups.reverse()
-        .with_columns(*_carried("volume"), *_carried("turnover"))
+        .with_columns(*carried(VOLUME_LIMBS), *carried(TURNOVER_LIMBS))
         .with_columns(
             instrument=pl.lit(instrument),
             frame=pl.lit(frame.text),
             end_ms=end_ms,
             volume=pl.when(pl.col("traded") > 0).then(printed(volume)),
-            vwap=pl.when(volume > 0).then(printed(turnover / volume)),
+            vwap=printed_vwap(turnover, volume),
             state=pl.when(open_still)
             .then(pl.lit(BarState.FORMING.value))
             .when(pl.col("revision") > 0)
@@ -110,17 +111,27 @@ def finish(groups: pl.DataFrame, instrument: str, frame: Frame, reached_ms: int 
     )
 
 
-def _parts(value: str, name: str) -> str:
-    """Add up an amount as whole units and fractions, each by itself, as bar/amounts.py splits it."""
-    whole = f"CAST({value} AS INTEGER)"
-    fraction = f"CAST(round(({value} - {whole}) * {FRACTIONS_PER_UNIT}.0) AS INTEGER)"
-    return f"coalesce(sum({whole}), 0) AS {name}_whole, coalesce(sum({fraction}), 0) AS {name}_fraction"
+def longest_divisor(frame: Frame, stored: Sequence[Frame]) -> Frame | None:
+    """Return the longest of the stored frames that divides this one: itself where it is stored; None without one."""
+    return max((one for one in stored if one.divides(frame)), default=None)
 
 
-def _carried(name: str) -> list[pl.Expr]:
-    """Move full units from the fraction to the whole part."""
-    whole, fraction = pl.col(f"{name}_whole"), pl.col(f"{name}_fraction")
-    return [
-        (whole + fraction // FRACTIONS_PER_UNIT).alias(f"{name}_whole"),
-        (fraction % FRACTIONS_PER_UNIT).alias(f"{name}_fraction"),
+def _sums(value: str, limbs: Sequence[str]) -> str:
+    """Add up an amount limb by limb, as bar/amounts.py splits it; no sum can pass the 64 bits of SQLite's integers."""
+    units, fine = (
+        f"CAST({value} AS INTEGER)",
+        f"({value} < {_WHOLE_FROM}) * ({value} - CAST({value} AS INTEGER)) * {LIMB}.0",
+    )
+    high, beyond = f"CAST({value} / {LIMB}.0 AS INTEGER)", f"{value} >= {_BEYOND_INTEGERS}"
+    split = [
+        f"iif({beyond}, {high}, {units} / {LIMB})",
+        f"iif({beyond}, CAST({value} - {high} * {LIMB}.0 AS INTEGER), {units} % {LIMB})",
+        *(f"CAST({fine} AS INTEGER)" for _ in limbs[2:-1]),
+        f"CAST(round({_last_part(fine, len(limbs))}) AS INTEGER)",
     ]
+    return ", ".join(f"coalesce(sum({limb}), 0) AS {name}" for name, limb in zip(limbs, split, strict=True))
+
+
+def _last_part(fine: str, limbs: int) -> str:
+    """Return what is left for the last of three or four limbs."""
+    return fine if limbs == 3 else f"({fine} - CAST({fine} AS INTEGER)) * {LIMB}.0"

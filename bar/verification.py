@@ -127,7 +127,7 @@ def _compare(
     if published is None:
         published = pl.DataFrame(schema=BAR_VALUES)
     verdict.unverifiable += published.filter(~whole).height
-    expected, published = recompute.bars(ticks, frame).filter(whole), published.filter(whole)
+    expected, published = recompute.bars_to_verify(ticks, frame).filter(whole), published.filter(whole)
     if later is not None:
         known = expected.select(*BAR_KEY, known="ticks")
         more = published.join(known, on=BAR_KEY, how="left").filter(pl.col("ticks") > pl.col("known").fill_null(0))

@@ -12,9 +12,13 @@ A tick has these columns; a row that does not fit becomes a reject with one reas
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
+from bar.amounts import LIMB, mean_price
+from feed.tick_number import finer_than, read_numbers
 from feed.tick_time import time_ns
 
 TICK_SCHEMA: dict[str, pl.DataType] = {
@@ -48,6 +52,7 @@ REASONS = {
     "no_instrument": "the instrument is empty",
     "bad_instrument": "the instrument is longer than 64 characters or holds control characters",
     "bad_number": "a price is missing, or a number cannot be read, is not finite or is too large to add up exactly",
+    "too_precise": "a number has more digits than are kept exactly: about 16 in all, and 12 decimals of a volume",
     "price_not_positive": "a price is zero or negative",
     "volume_negative": "the volume is negative",
     "bad_id": "the id is not a whole number from 0 up",
@@ -62,6 +67,7 @@ MAX_TEXT_KEPT = 200
 # Amounts above this cannot be added up exactly in a bar (see bar/amounts.py).
 MAX_AMOUNT = 1e15
 
+_NUMBERS = ("price_open", "price_close", "volume")
 _RAW_COLUMNS = ("time", "instrument", "price_open", "price_close", "volume", "id", "line")
 
 
@@ -79,16 +85,16 @@ def check(raw: pl.DataFrame, future_limit_ns: int | None) -> Checked:
     `raw` has any of time, instrument, price_open, price_close (or price for both), volume, id, line, typed or as text.
     """
     raw = _with_all_columns(raw)
+    numbers = {name: read_numbers(raw[name]) for name in _NUMBERS}
     parsed = raw.select(
         time_ns=time_ns(raw.schema["time"]),
         instrument=_instrument(raw.schema["instrument"]),
-        price_open=_number("price_open", raw.schema["price_open"]),
-        price_close=_number("price_close", raw.schema["price_close"]),
-        volume=_number("volume", raw.schema["volume"]),
+        **{name: number for name, (number, _) in numbers.items()},
         id=_whole("id", raw.schema["id"]),
         line=pl.col("line").cast(pl.Int64),
         volume_given=_given("volume", raw.schema["volume"]),
         id_given=_given("id", raw.schema["id"]),
+        inexact=reduce(or_, (inexact for _, inexact in numbers.values())),
     )
     faults = _faults(future_limit_ns)
     good = parsed.select(~pl.any_horizontal(condition for _, condition in faults)).to_series()
@@ -127,17 +133,23 @@ def _with_all_columns(raw: pl.DataFrame) -> pl.DataFrame:
     if "price" in raw.columns:
         both = [name for name in ("price_open", "price_close") if name not in raw.columns]
         raw = raw.with_columns(pl.col("price").alias(name) for name in both)
-    return raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _RAW_COLUMNS if name not in raw.columns)
+    missing = [pl.lit(None, pl.String).alias(name) for name in _RAW_COLUMNS if name not in raw.columns]
+    return raw.with_columns(*missing, *(_as_text(raw[name]) for name in _RAW_COLUMNS if name in raw.columns))
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """Return bytes and nested values as text, so that rejects show them; no instrument is named by the latter."""
+    if column.dtype == pl.Binary:
+        return column.cast(pl.String, strict=False)
+    if column.dtype.is_nested() or column.dtype == pl.Object:
+        texts = [None if value is None or column.name == "instrument" else str(value) for value in column.to_list()]
+        return pl.Series(column.name, texts, pl.String)
+    return column
 
 
 def _instrument(dtype: pl.DataType) -> pl.Expr:
     column = pl.col("instrument")
     return (column if dtype == pl.String else column.cast(pl.String)).str.strip_chars()
-
-
-def _number(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    return (column.str.strip_chars() if dtype == pl.String else column).cast(pl.Float64, strict=False)
 
 
 def _whole(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -173,8 +185,14 @@ def _faults(future_limit_ns: int | None) -> list[tuple[str, pl.Expr]]:
         ("bad_number", unreadable_volume | (~volume.is_finite()).fill_null(False)),
         ("volume_negative", (volume < 0).fill_null(False)),
         ("bad_number", pl.any_horizontal(_too_large(p, volume) for p in prices)),
+        ("too_precise", pl.col("inexact") | _too_fine(volume).fill_null(False)),
         ("bad_id", unreadable_id | (pl.col("id") < 0).fill_null(False)),
     ]
+
+
+def _too_fine(volume: pl.Expr) -> pl.Expr:
+    """Tell whether a volume, or price times volume, has digits that a bar's sums do not hold (bar/amounts.py)."""
+    return finer_than(volume, float(LIMB)) | finer_than(mean_price() * volume, float(LIMB) ** 2)
 
 
 def _too_large(price: pl.Expr, volume: pl.Expr) -> pl.Expr:

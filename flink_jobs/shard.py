@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from bar.clock import now_ms
-from bar.fold import PARTIAL_SCHEMA
+from bar.fold import PARTIAL_SCHEMA, upgraded
 from bar.frames import parse_frames
 from bar.progress import Progress
 from feed.completeness import Completes, CompleteTo, complete_to
@@ -118,7 +118,9 @@ class Shard:
         self._deltas = len(kept)
         if kept:
             lengths = [frame.length_ms for frame in self._spec.frame_list]
-            self._open.restore(pl.concat(kept).filter(pl.col("frame_ms").is_in(lengths)), cursor.completeness)
+            self._open.restore(
+                pl.concat(map(upgraded, kept)).filter(pl.col("frame_ms").is_in(lengths)), cursor.completeness
+            )
 
     @property
     def next_sequence(self) -> int:

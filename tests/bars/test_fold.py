@@ -1,13 +1,18 @@
 """The fold: exact values, any order, frames that agree, and the same as a plain recomputation."""
 
+import os
+from decimal import Decimal, localcontext
+from random import Random
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar import recompute
-from bar.fold import finish, fold_ticks, merge, roll_up
+from bar.fold import PARTIAL_SCHEMA, finish, fold_ticks, merge, roll_up, upgraded
 from bar.frames import Frame, parse_frames
+from feed.tick import check
 from tests.bars.ticks import START_MS, bars_of, ticks
 
 FRAMES = parse_frames("1s,1m,1h")
@@ -114,3 +119,86 @@ def test_a_difference_is_found() -> None:
         ("B/USD", "is not published, but 1 ticks of the log belong to it"),
         ("C", "is published, but no tick of the log belongs to it"),
     ]
+
+
+def test_sums_beyond_64_bits_never_wrap() -> None:
+    # 10,000 volumes of 9.9e14 once came out as -8.5e18.
+    table = ticks(*((n % 900, "A/USD", 1.0, 9.9e14) for n in range(10_000)))
+    assert bars_of(table)["volume"].to_list() == [9.9e18] * 3
+    assert bars_of(table)["vwap"].to_list() == [1.0] * 3
+    partials = pl.concat([fold_ticks(table, 1_000)] * 2_000)
+    assert finish(merge(partials))["volume"].to_list() == [1.98e22]
+    assert recompute.bars(table, Frame(1_000))["volume"].to_list() == [9.9e18]
+
+
+def test_a_small_price_times_a_small_volume_is_not_lost() -> None:
+    table = ticks((0, "A/USD", 1.5e-8, 2e-12), (1, "A/USD", 4.5e-8, 1e-12))
+    assert bars_of(table, "1s").select("volume", "vwap").rows() == [(3e-12, 2.5e-8)]
+
+
+EXAMPLES = int(os.environ.get("BARMILL_HUNT_EXAMPLES", "40"))
+# Decimal prices and volumes of every size that a tick may have, many of them at the limits.
+DECIMALS = st.tuples(st.integers(1, 10**15 - 1), st.integers(-24, 0)).map(lambda one: Decimal(one[0]).scaleb(one[1]))
+AMOUNTS = st.lists(
+    st.tuples(DECIMALS, st.sampled_from([Decimal("9.9e14"), Decimal(0), Decimal("1e-12")]) | DECIMALS),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(AMOUNTS, st.integers(1, 400), st.randoms(use_true_random=False))
+def test_sums_are_those_of_decimal_arithmetic(
+    amounts: list[tuple[Decimal, Decimal]], times: int, random: Random
+) -> None:
+    raw = pl.DataFrame(
+        {"price": [f"{price:f}" for price, _ in amounts], "volume": [f"{volume:f}" for _, volume in amounts]}
+    ).with_columns(time=START_MS + pl.int_range(pl.len()), instrument=pl.lit("A"), line=pl.int_range(pl.len()))
+    checked = check(raw, None)
+    kept = [amounts[line] for line in checked.ticks["line"]]
+    for price, volume in kept:
+        assert volume == round(volume, 12)
+        assert (price * volume).adjusted() >= -24 or not volume
+    if not kept:
+        return
+    table = pl.concat([checked.ticks.with_columns(sequence=pl.int_range(pl.len()))] * times)
+    parts = [fold_ticks(table.sample(fraction=1.0, shuffle=True, seed=random.randrange(99)), 1_000) for _ in range(2)]
+    bar = finish(merge(pl.concat(parts))).row(0, named=True)
+    assert bar["low"] <= (bar["low"] if bar["vwap"] is None else bar["vwap"]) <= bar["high"]
+    with localcontext() as context:
+        context.prec = 200
+        volume = sum(volume for _, volume in kept) * 2 * times
+        turnover = sum(price * volume for price, volume in kept) * 2 * times
+        assert close(bar["volume"], volume)
+        assert bar["vwap"] is None if not volume else close(bar["vwap"], turnover / volume)
+    assert list(recompute.differences(recompute.bars(table, Frame(1_000)), finish(merge(parts[0])))) == []
+
+
+def close(found: float, exact: Decimal) -> bool:
+    """Tell whether a printed number is the exact one, to two units of its 15th digit."""
+    return abs(Decimal(found) - exact) <= exact * Decimal("2e-14")
+
+
+def test_partials_kept_by_earlier_versions_are_restored() -> None:
+    table = ticks(*((n, "A/USD", 10.0, 0.25) for n in range(900)))
+    now = fold_ticks(table, 1_000)
+    earlier = now.drop("volume_high", "turnover_high", "turnover_dust").with_columns(
+        volume_whole=pl.col("volume_whole") + 5 * 10**12
+    )
+    assert upgraded(now).equals(now)
+    restored = upgraded(earlier)
+    assert dict(restored.schema) == PARTIAL_SCHEMA
+    assert restored["volume_high"].to_list() == [5]
+    assert finish(merge(pl.concat([restored, now])))["volume"].to_list() == [5_000_000_000_450.0]
+
+
+def test_a_vwap_of_an_earlier_version_is_right_to_verify() -> None:
+    table = ticks((0, "A/USD", 0.00012345, 0.00012345), (1, "A/USD", 0.00012347, 0.00012345))
+    found = recompute.bars_to_verify(table, Frame(1_000))
+    published = bars_of(table, "1s")
+    earlier = published.with_columns(vwap=found["earlier_vwap"])
+    assert published["vwap"].to_list() == [0.00012346]
+    assert earlier["vwap"].to_list() != published["vwap"].to_list()
+    assert list(recompute.differences(found, earlier)) == []
+    assert list(recompute.differences(found, published)) == []
+    assert len(list(recompute.differences(found, published.with_columns(vwap=pl.lit(0.1))))) == 1

@@ -62,6 +62,17 @@ def test_seconds_rolled_up_to_minutes_and_hours_are_what_the_fold_makes(rows: li
                     assert_same(made, bars_of(table, frame))
 
 
+@pytest.mark.parametrize(
+    ("price", "volume", "each"),
+    [(1.0, 9.9e14, 10), (1.0, 9.9e14, 10_000), (9.1e14, 1.000000000001, 3), (1.5e-8, 2e-12, 3)],
+)
+def test_sums_of_any_size_roll_up(tmp_path: Path, price: float, volume: float, each: int) -> None:
+    table = ticks(*((second * 1_000, NAME, price, volume) for second in range(60) for _ in range(each)))
+    with closing(stored(tmp_path / "bars.sqlite", bars_of(table, "1s"))) as reader:
+        assert_same(read(reader, "1m").select(BAR_VALUES.keys()), bars_of(table, "1m"))
+        assert read(reader, "1m")["vwap"].unique().to_list() == [price]
+
+
 def assert_same(made: pl.DataFrame, folded: pl.DataFrame) -> None:
     assert made.drop("vwap").equals(folded.drop("vwap"))
     off = (made["vwap"] - folded["vwap"]).abs() <= VWAP_IS_OFF_BY * folded["vwap"]

@@ -176,6 +176,17 @@ def test_a_restart_from_an_old_checkpoint_repeats_what_was_published(market: Mar
     assert (market.bars(), market.bars("1m")) == before
 
 
+def test_a_checkpoint_of_an_earlier_version_goes_on(market: Market) -> None:
+    market.arrive((100, "A", 10.0, 2.0), complete_to=150)
+    market.kept = [one.drop("volume_high", "turnover_high", "turnover_dust") for one in market.kept]
+    market.restart()
+    market.arrive((200, "A", 20.0, 2.0), complete_to=5_000)
+    market.restart()
+    market.arrive((300, "A", 30.0, 2.0), complete_to=9_000)
+    assert market.bars() == [(0, "revised", 3, 1)]
+    market.assert_true_to_the_log()
+
+
 def test_when_the_source_has_ended_its_last_bars_close(market: Market) -> None:
     market.arrive((100, "A", 1.0), complete_to=150)
     market.log.end_source("market")

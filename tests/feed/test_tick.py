@@ -8,6 +8,7 @@ import pytest
 from feed.tick import REASONS, REJECT_SCHEMA, TICK_SCHEMA, check, rejects_of_ticks
 
 TIME_MS = 1_700_000_000_123
+START = datetime(2023, 11, 14, tzinfo=UTC)
 LIMIT_NS = 1_800_000_000_000_000_000
 GOOD = {
     "time": str(TIME_MS),
@@ -101,6 +102,12 @@ def test_typed_times_are_read(column: pl.Series, expected_ns: int) -> None:
         ({"volume": "-0.1"}, "volume_negative"),
         ({"volume": "1e16"}, "bad_number"),
         ({"volume": "1e10", "price_close": "1e10"}, "bad_number"),
+        ({"volume": "0.000000000000012345"}, "too_precise"),
+        ({"volume": "1.0000000000005"}, "too_precise"),
+        ({"volume": "0.1234567890123456789"}, "too_precise"),
+        ({"price_open": "93500.123456789012345"}, "too_precise"),
+        ({"price_open": "1e-400"}, "price_not_positive"),
+        ({"price_open": "1e-14", "price_close": "1e-14", "volume": "1.5e-11"}, "too_precise"),
         ({"id": "seven"}, "bad_id"),
         ({"id": "-7"}, "bad_id"),
         ({"id": "7.5"}, "bad_id"),
@@ -114,6 +121,38 @@ def test_a_bad_row_is_a_reject_with_one_reason_and_its_text(changed: dict[str, s
     assert (reject["reason"], reject["line"], reject["detail"]) == (reason, 1, REASONS[reason])
     for name, text in {**GOOD, **changed}.items():
         assert reject[name] == (None if text is None else text[:200])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.30000000000000004", "0.000000000001", "123456789012345", "0.1000000000000000000", "1E-5", "93500.1234567891"],
+)
+def test_a_number_that_is_held_exactly_is_taken(text: str) -> None:
+    assert check(raw(price_open=text, price_close=text, volume="1"), None).ticks["price_open"].to_list() == [
+        float(text)
+    ]
+    assert check(raw(price_open="1", price_close="1", volume="0.30000000000000004"), None).ticks.height == 1
+
+
+@pytest.mark.parametrize("dtype", [pl.Decimal(30, 12), pl.Float32, pl.Categorical, pl.Int64, pl.Float64])
+def test_columns_of_any_type_count_as_their_shortest_decimals(dtype: pl.DataType) -> None:
+    text = "7" if dtype == pl.Int64 else "0.1"
+    rows = raw(price_open="1", price_close="1").with_columns(volume=pl.Series([text]).cast(dtype))
+    assert check(rows, None).ticks["volume"].to_list() == [float(text)]
+
+
+@pytest.mark.parametrize("value", [True, START, [1.5]])
+def test_a_column_of_no_numbers_is_refused(value: object) -> None:
+    rows = raw().drop("price_open").with_columns(pl.Series("price_open", [value]))
+    assert check(rows, None).rejects["reason"].to_list() == ["bad_number"]
+
+
+def test_bytes_are_text_and_nested_values_are_rejects() -> None:
+    as_bytes = raw().with_columns(pl.col(name).cast(pl.Binary) for name in GOOD)
+    assert check(as_bytes, None).ticks.equals(check(raw(), None).ticks)
+    for name, reason in (("instrument", "no_instrument"), ("time", "bad_time"), ("id", "bad_id")):
+        nested = raw().drop(name).with_columns(pl.Series(name, [{"a": 1}]))
+        assert check(nested, None).rejects["reason"].to_list() == [reason]
 
 
 def test_64_characters_of_any_script_are_a_name() -> None:
