@@ -169,6 +169,11 @@ def _feed_down(seen: Seen, _seconds: float) -> _Verdicts:
         yield f"feed:{name}", bad, f"The feed {name} delivers nothing ({state.phase}): {state.sentence}"
 
 
+def _feed_gaps(seen: Seen, _seconds: float) -> _Verdicts:
+    for name, state in seen.feeds.items():
+        yield f"feed:{name}", bool(state.gap), f"Rows of the feed {name} may be missing. {state.gap}".rstrip()
+
+
 _JUDGES: Mapping[Trouble, Callable[[Seen, float], _Verdicts]] = {
     Trouble.NO_DATA: _no_data,
     Trouble.NO_CHECKPOINT: _no_checkpoint,
@@ -181,6 +186,7 @@ _JUDGES: Mapping[Trouble, Callable[[Seen, float], _Verdicts]] = {
     Trouble.KEY_EXPIRES: _key_expires,
     Trouble.KAFKA_AWAY: _kafka_away,
     Trouble.FEED_DOWN: _feed_down,
+    Trouble.FEED_GAPS: _feed_gaps,
 }
 
 

@@ -44,6 +44,7 @@ class Trouble(StrEnum):
     KEY_EXPIRES = "key_expires"
     KAFKA_AWAY = "kafka_away"
     FEED_DOWN = "feed_down"
+    FEED_GAPS = "feed_gaps"
 
     @property
     def words(self) -> str:
@@ -68,6 +69,7 @@ _WORDS = {
     Trouble.KEY_EXPIRES: ("A key is about to expire", "days before"),
     Trouble.KAFKA_AWAY: ("Kafka takes no ticks", "seconds"),
     Trouble.FEED_DOWN: ("A feed needs somebody", "seconds"),
+    Trouble.FEED_GAPS: ("Rows of a feed may be missing", "seconds"),
 }
 
 
@@ -95,6 +97,7 @@ DEFAULTS: Rules = {
     Trouble.KEY_EXPIRES: Rule(threshold=14),
     Trouble.KAFKA_AWAY: Rule(threshold=30, severity=Severity.CRITICAL),
     Trouble.FEED_DOWN: Rule(threshold=30),
+    Trouble.FEED_GAPS: Rule(threshold=1),
 }
 
 

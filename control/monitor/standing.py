@@ -13,7 +13,9 @@ from control.monitor.rules import Rules, Trouble
 CLEAR_AFTER_MS = 15_000
 _RAISE_AFTER_MS = 10_000
 # Of these the threshold itself says how long it may last.
-_LASTING = frozenset({Trouble.JOB_STATE, Trouble.PROCESS_DOWN, Trouble.KAFKA_AWAY, Trouble.FEED_DOWN})
+_LASTING = frozenset(
+    {Trouble.JOB_STATE, Trouble.PROCESS_DOWN, Trouble.KAFKA_AWAY, Trouble.FEED_DOWN, Trouble.FEED_GAPS}
+)
 # These count something over a while already.
 _AT_ONCE = frozenset(
     {Trouble.NO_DATA, Trouble.NO_CHECKPOINT, Trouble.JOB_RESTARTS, Trouble.PROCESS_RESTARTS, Trouble.KEY_EXPIRES}

@@ -26,7 +26,8 @@ class ConnectionState:
     retry_ms: when the next attempt is due, None while none is. heard_ms: when the provider was last heard, with prices
     or without. connects: connections made so far. skew_ms: the provider's clock less ours, as measured, or None.
     gaps, backfilled, missing: stretches found missing, ticks fetched for them afterwards, and ticks that are known to
-    be missing and could not be fetched. stale: instruments that have been silent for far longer than usual.
+    be missing and could not be fetched. gap: where rows may be missing, of the last hour, or empty. stale: instruments
+    that have been silent for far longer than usual.
     """
 
     phase: Phase
@@ -39,6 +40,7 @@ class ConnectionState:
     gaps: int = 0
     backfilled: int = 0
     missing: int = 0
+    gap: str = ""
     stale: tuple[str, ...] = ()
 
 

@@ -42,8 +42,9 @@ def key(days: float) -> Seen:
     return seen(keys=[KeyExpiry("main", NOW_MS + round(days * DAY_MS))])
 
 
-def feed(phase: Phase, **rest: object) -> Seen:
-    return seen(feeds={"b": ConnectionState(phase, "The key was refused.", NOW_MS)}, **rest)  # type: ignore[arg-type]
+def feed(phase: Phase, gap: str = "", **rest: object) -> Seen:
+    state = ConnectionState(phase, "The key was refused.", NOW_MS, gap=gap)
+    return seen(feeds={"b": state}, **rest)  # type: ignore[arg-type]
 
 
 # What was seen, what it is about, and whether that is bad: None for neither bad nor well.
@@ -110,6 +111,10 @@ CASES: Mapping[Trouble, Mapping[str, tuple[Seen, str, bool | None]]] = {
         "is refused": (feed(Phase.REFUSED), "feed:b", True),
         "answers otherwise than described": (feed(Phase.BROKEN), "feed:b", True),
         "failed too often": (feed(Phase.RESTING), "feed:b", True),
+    },
+    Trouble.FEED_GAPS: {
+        "all joins": (feed(Phase.RECEIVING), "feed:b", False),
+        "does not join": (feed(Phase.RECEIVING, gap="Rows of A may be missing."), "feed:b", True),
     },
 }
 

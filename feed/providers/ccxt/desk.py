@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from feed.connection.catch_up import CatchUp, Holding
+from feed.connection.doubts import Doubts
 from feed.connection.lanes import Ask, Row
 from feed.connection.reconnect import Spread
 from feed.connection.reporting import Reporting
@@ -21,7 +22,6 @@ _UNCERTAIN_MS = 1_000
 _FUTURE_MS = 5_000
 _QUIET_BATCH_MS = 250
 _NOTABLE_SKEW_MS = 2_000
-_DOUBT_SHOWN_MS = 3_600_000
 _MOST_SHOWN = 3
 
 
@@ -47,8 +47,7 @@ class Desk:
         self._state = ConnectionState(Phase.IDLE, "", clock_ms())
         self._ready: list[Mapping[str, object]] = []
         self._complaints: dict[str, str] = {}
-        self._doubts: dict[str, tuple[int, str]] = {}
-        self._doubtful_gaps = 0
+        self._doubts = Doubts(clock_ms)
         self._known: frozenset[str] = frozenset()
         self._begun_ns: dict[str, int] = {}
         self._traded: set[str] = set()
@@ -104,7 +103,9 @@ class Desk:
             self._known = frozenset()
             self._begun_ns.clear()
             self._traded.clear()
-            self._doubt(label, f"What {label} traded in {away_ms // 3_600_000} hours without a connection is missing.")
+            self._doubts.note(
+                label, f"What {label} traded in {away_ms // 3_600_000} hours without a connection is missing."
+            )
         return self._known | self._begun_ns.keys()
 
     def expect(self, name: str) -> None:
@@ -150,7 +151,9 @@ class Desk:
         """Take note that all there was of a question has been taken in; whole: it joins what was known."""
         self._put(self._catch_up.answered(name, self.clock_ms()))
         if not whole and name in self.names:
-            self._doubt(name, f"Trades of {name} may be missing, since {label} does not tell its past that far back.")
+            self._doubts.note(
+                name, f"Trades of {name} may be missing, since {label} does not tell its past that far back."
+            )
 
     def failed(self, name: str, retry_after_s: float | None) -> None:
         """Take note that a question came to nothing."""
@@ -180,10 +183,6 @@ class Desk:
         cursor = json.dumps({"complete_ms": self._complete_ms, "lanes": self._catch_up.state()})
         return Batch(table(rows), cursor, complete_ms if news else None)
 
-    def _doubt(self, about: str, sentence: str) -> None:
-        self._doubts[about] = (self.clock_ms(), sentence)
-        self._doubtful_gaps += 1
-
     def _put(self, rows: Iterable[Row]) -> None:
         for row in rows:
             self._ready.append(row.values)
@@ -197,9 +196,10 @@ class Desk:
             heard_ms=self.heard_ms,
             connects=self.connects,
             skew_ms=self.skew.ms,
-            gaps=self._catch_up.gaps + self._doubtful_gaps,
+            gaps=self._catch_up.gaps + self._doubts.count,
             backfilled=self._catch_up.backfilled,
             missing=self._catch_up.missing,
+            gap=self._doubts.sentence,
             stale=self._staleness.stale(self.clock_ms()),
         )
 
@@ -209,8 +209,8 @@ class Desk:
         parts = ["Prices arrive." if self.settled else "Prices arrive; what was missed is being fetched."]
         if abs(skew_ms := self.skew.ms or 0) >= _NOTABLE_SKEW_MS:
             parts.append(f"Its clock is {abs(skew_ms) / 1_000:.0f} s {'ahead of' if skew_ms > 0 else 'behind'} ours.")
-        doubts = [one for at_ms, one in self._doubts.values() if self.clock_ms() - at_ms < _DOUBT_SHOWN_MS]
-        for several in (list(self._complaints.values()), doubts):
-            more = len(several) - _MOST_SHOWN
-            parts += [*several[:_MOST_SHOWN], *([f"So it is with {more} more."] if more > 0 else [])]
+        complaints = list(self._complaints.values())
+        more = len(complaints) - _MOST_SHOWN
+        parts += [*complaints[:_MOST_SHOWN], *([f"So it is with {more} more."] if more > 0 else [])]
+        parts += [self._doubts.sentence] if self._doubts.sentence else []
         return " ".join(parts)

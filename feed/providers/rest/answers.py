@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from feed.connection.answer import Answer, json_of, parsed
+from feed.connection.errors import BrokenAnswerError
 from feed.connection.http import Http, redacted, refusal, said_in
 from feed.mapping.errors import MappingError
+from feed.mapping.exact_json import text_of
 from feed.mapping.paths import first_at
 from feed.mapping.rows import rows_of
 from feed.provider import Listed
@@ -14,6 +16,8 @@ from feed.providers.rest.question import Asking, catalogue_question, question
 from feed.providers.rest.settings import RestFeed
 
 _OK = range(200, 300)
+_STATUSES = range(300, 600)
+_CODE_CHARACTERS = 40
 _NAN = (
     "The answer holds NaN or Infinity, which JSON does not have. All other values are read; a row becomes a reject"
     " where the mapping leads to one of these."
@@ -40,13 +44,22 @@ def ask(http: Http, settings: RestFeed, asking: Asking, key: str) -> Page:
 def page_of(answer: Answer, settings: RestFeed, asking: Asking, key: str) -> Page:
     """Read an answer; raise as `ask` does."""
     found, holds_nan = parsed(answer)
-    _check_code(found, answer.host, settings, key)
+    code = _check_code(found, answer.host, settings, key)
     try:
         rows = rows_of(found, settings.rows, asking.instrument)
         following = _following(found, settings, asking)
     except MappingError as error:
+        if code is not None:
+            raise BrokenAnswerError(_unknown(found, answer.host, settings, key, code)) from None
         raise MappingError(redacted(f"{answer.host} answered, but not as the mapping says. {error}", key)) from None
-    return Page(answer, rows, following, [_NAN] if holds_nan else [])
+    if code is not None and not rows:
+        raise BrokenAnswerError(_unknown(found, answer.host, settings, key, code))
+    notes = [_NAN] if holds_nan else []
+    if code is not None:
+        notes.append(
+            f'The code "{code[:_CODE_CHARACTERS]}" counts as success, since there are rows; name it in "success".'
+        )
+    return Page(answer, rows, following, notes)
 
 
 def listed(http: Http, settings: RestFeed, key: str) -> list[Listed]:
@@ -67,14 +80,32 @@ def listed(http: Http, settings: RestFeed, key: str) -> list[Listed]:
     ]
 
 
-def _check_code(found: object, host: str, settings: RestFeed, key: str) -> None:
-    """Raise what the status inside an answer means, where the settings say that there is one."""
-    code = first_at(found, settings.code) if settings.code else None
-    number = int(code) if isinstance(code, int | str) and str(code).isdecimal() and len(str(code)) < 6 else None
-    if number is None or number in _OK or number == 0:
-        return
+def _check_code(found: object, host: str, settings: RestFeed, key: str) -> str | None:
+    """Raise what the status inside an answer means; return it where it means neither success nor failure."""
+    code = text_of(first_at(found, settings.code)) if settings.code else None
+    if code is None or code in settings.success:
+        return None
+    number = int(code) if code.isascii() and code.isdecimal() and len(code) < 6 else None
+    if not settings.success and number is not None and (number in _OK or number == 0):
+        return None
+    if number is not None and number in _STATUSES:
+        raise refusal(number, host, _said(found, settings, key))
+    if settings.success:
+        raise BrokenAnswerError(_unknown(found, host, settings, key, code))
+    return code
+
+
+def _unknown(found: object, host: str, settings: RestFeed, key: str, code: str) -> str:
+    said = _said(found, settings, key)
+    shown = f'{host} answered with the code "{code[:_CODE_CHARACTERS]}"{f" ({said})" if said else ""}'
+    if settings.success:
+        return redacted(f"{shown}; only {', '.join(settings.success)} is success.", key)
+    return redacted(f'{shown} and no rows; correct what is asked for, or name the codes of success in "success".', key)
+
+
+def _said(found: object, settings: RestFeed, key: str) -> str:
     said = first_at(found, settings.said) if settings.said else None
-    raise refusal(number, host, said_in(str(said).encode(), key) if said else "")
+    return said_in(str(said).encode("utf-8", "backslashreplace"), key) if said else ""
 
 
 def _following(found: object, settings: RestFeed, asking: Asking) -> Asking | None:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from feed.connection.ids import id_of
 from feed.mapping.exact_json import text_of
@@ -29,6 +30,14 @@ class Mark:
     floor_ns: int
     count: int = 0
     ids: Mapping[str | int, int] = field(default_factory=dict)
+
+    def has(self, row_id: str) -> bool:
+        """Tell whether a tick of this id was delivered."""
+        return row_id in self.ids or (self._has_numbers and id_of(row_id) in self.ids)
+
+    @cached_property
+    def _has_numbers(self) -> bool:
+        return any(isinstance(one, int) for one in self.ids)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,16 @@ class Delivered:
         marks = [self._marks.get(name) for name in instruments]
         return min((start_ns if mark is None else self._since_ns(mark) for mark in marks), default=start_ns)
 
+    @property
+    def newest_first(self) -> bool:
+        """Tell whether answers are known to be newest first."""
+        return self._order == "newest_first" or (self._order == "auto" and bool(self._newest_first))
+
+    @property
+    def marks(self) -> Mapping[str, Mark]:
+        """Return how far each instrument is delivered at this moment."""
+        return dict(self._marks)
+
     def knows(self, instruments: Iterable[str]) -> bool:
         """Tell whether anything of these was delivered."""
         return any(name in self._marks for name in instruments)
@@ -103,7 +122,7 @@ class Delivered:
         """Return the rows of an answer with its oldest end first; their times may still be out of order."""
         if self._order != "auto":
             return list(rows[::-1] if self._order == "newest_first" else rows)
-        ids = [_id(row) for row in rows]
+        ids = [id_in(row) for row in rows]
         times = times_ns(row.get("time") for row in rows)
         told = newest_first(times, [row.get("instrument") for row in rows], ids)
         if told is None:
@@ -139,12 +158,11 @@ class Delivered:
     def _new_of(self, name: str, rows: Sequence[tuple[int, RawRow]]) -> list[tuple[int, RawRow]]:
         mark = self._marks.get(name, Mark(0, 0))
         ids, skip = dict(mark.ids), mark.count
-        numbers = any(isinstance(one, int) for one in ids)
         found: list[tuple[int, RawRow]] = []
         for at_ns, row in rows:
-            row_id = _id(row)
+            row_id = id_in(row)
             if row_id is not None:
-                if at_ns < mark.floor_ns or row_id in ids or (numbers and id_of(row_id) in ids):
+                if at_ns < mark.floor_ns or row_id in ids or mark.has(row_id):
                     continue
                 ids[row_id] = at_ns
             elif at_ns <= mark.newest_ns:
@@ -158,7 +176,7 @@ class Delivered:
 
     def _moved(self, mark: Mark, rows: Sequence[tuple[int, RawRow]], ids: Mapping[str | int, int]) -> Mark:
         newest_ns = max(mark.newest_ns, rows[-1][0])
-        count = sum(at_ns == newest_ns and _id(row) is None for at_ns, row in rows)
+        count = sum(at_ns == newest_ns and id_in(row) is None for at_ns, row in rows)
         if newest_ns == mark.newest_ns:
             count = max(count, mark.count)
         if not ids:
@@ -188,7 +206,7 @@ class Delivered:
         return True
 
 
-def _id(row: RawRow) -> str | None:
+def id_in(row: RawRow) -> str | None:
     """Return the id of a row as it was sent, None where it has none."""
     return (text_of(row.get("id")) or "").strip() or None
 

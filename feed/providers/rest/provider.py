@@ -4,8 +4,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from bar.clock import now_ms
+from feed.connection.doubts import Doubts, span
 from feed.connection.errors import AddressRefusedError, KeyRefusedError, QuestionError
 from feed.connection.guard import Guard
 from feed.connection.http import Http, Limits
@@ -16,12 +18,14 @@ from feed.connection.staleness import Staleness
 from feed.connection.state import ConnectionState, Phase, Report
 from feed.mapping.errors import MappingError
 from feed.mapping.picked import Picked
-from feed.mapping.table import table
+from feed.mapping.row_mapping import ASKED, KEY
+from feed.mapping.table import table, times_ns
 from feed.provider import Batch, Listed, ProviderError
 from feed.providers.rest.account import Account, account, delivered_of, foreign_names
 from feed.providers.rest.answers import Page, ask, listed
 from feed.providers.rest.delivered import Delivered, RawRow
 from feed.providers.rest.errors import RestMappingError, RestRefusedError
+from feed.providers.rest.joining import Break, Joining
 from feed.providers.rest.question import Asking
 from feed.providers.rest.settings import RestFeed
 
@@ -66,9 +70,12 @@ class RestProvider:
         self._reporting = Reporting(report, clock_ms)
         self._skew, self._staleness = Skew(), Staleness()
         self._heard_ms: int | None = None
-        self._connects, self._gaps, self._connected = 0, 0, False
+        self._connects, self._connected = 0, False
+        self._doubts = Doubts(clock_ms)
         self._problems: dict[str, QuestionError | MappingError] = {}
         self._picked, self._fitted, self._given_way = Picked(), False, False
+        by_path = settings.rows.instrument not in (KEY, ASKED) and settings.rows.by == "row"
+        self._mixed = by_path and not settings.one_by_one
         self._names_instruments = bool({"instrument", "instruments"} & settings.blanks)
         self._key_in_use: str | None = None
         self._next_question_s = 0.0
@@ -145,9 +152,12 @@ class RestProvider:
         began_ms, whole = self._clock_ms(), True
         for group in groups:
             self._problems.pop(_name(group), None)
+            joining = Joining(delivered.marks, mixed=self._mixed)
+            must_join, lost = not self._continues(delivered, group), False
             try:
                 for rows, all_there in self._pages(http, delivered, group, stop):
-                    whole &= all_there
+                    joining.look(rows, self._clock_ms() * _NS_PER_MS + _FUTURE_NS)
+                    must_join, lost = must_join or all_there is None, lost or all_there is False
                     if self._instruments() != wanted:
                         return  # what was just read goes unused, and is asked for again for the right instruments
                     taken = self._account(delivered, rows, wanted)
@@ -158,12 +168,36 @@ class RestProvider:
                     self._receiving()
             except (QuestionError, MappingError) as problem:
                 self._problems[_name(group)] = problem
+            else:
+                whole &= not self._gaps_found(joining.breaks() if must_join else [], group if lost else ())
             if stop.is_set():
                 return
         if len(self._problems) == len(groups):
             self._give_way(next(iter(self._problems.values())), stop)
         elif whole and not self._problems:
             yield Batch(table([]), delivered.cursor(), complete_to_ms=self._settled(began_ms))
+
+    def _continues(self, delivered: Delivered, group: Sequence[str]) -> bool:
+        """Tell whether a question itself says where the last one ended, so that its answer begins there."""
+        return self._settings.asks_since or _name(group) in delivered.pages
+
+    def _gaps_found(self, breaks: Sequence[Break], cut: Sequence[str]) -> bool:
+        """Count the gaps of a question: what does not join the last poll, and what was cut off; tell whether any is."""
+        for one in breaks:
+            self._doubts.note(
+                one.instrument,
+                f"Rows of {one.instrument} may be missing {span(one.from_ns, one.to_ns)}: the answer does not reach"
+                " back to the last one; ask more often, for more rows, or for those since the last.",
+            )
+        if cut:
+            self._doubts.note(
+                _name(cut),
+                f"Rows of {_name(cut)} may be missing: there are more than were read at once; ask more often or for"
+                " more rows.",
+            )
+        if breaks or cut:
+            self._receiving()
+        return bool(breaks or cut)
 
     def _settled(self, asked_ms: int) -> int:
         """Return up to when, by the provider's clock, no tick is expected any more after a poll that began then."""
@@ -174,8 +208,12 @@ class RestProvider:
 
     def _pages(
         self, http: Http, delivered: Delivered, group: Sequence[str], stop: threading.Event
-    ) -> Iterator[tuple[Sequence[RawRow], bool]]:
-        """Yield the rows of one question page by page, and whether all pages came; all at once if they lead back."""
+    ) -> Iterator[tuple[Sequence[RawRow], bool | None]]:
+        """Yield the rows of one question page by page, all at once if they lead back.
+
+        With them comes whether these are all there are, None where that is so only if they join the last poll. A full
+        page of a question since a time is followed by one since its newest row, as long as that is later.
+        """
         settings, pages = self._settings, self._settings.pages
         start_ns = self._provider_ms() * _NS_PER_MS - round(settings.start_back_s * _NS_PER_S)
         name = _name(group)
@@ -188,20 +226,36 @@ class RestProvider:
                 return
             following = page.following
             if pages is None or not pages.newest_first:
-                yield page.rows, following is None or count < _MOST_PAGES
+                whole: bool | None = following is None or count < _MOST_PAGES
+                if self._is_cut(page):
+                    following = self._since_newest(delivered, asking, page.rows)
+                    whole = None if delivered.newest_first else following is not None and count < _MOST_PAGES
+                yield page.rows, whole
                 if pages and pages.stays and following and following.cursor:
                     delivered.pages[name] = following.cursor
                 if following is None or not page.rows:
                     return
                 asking = following
                 continue
-            back += page.rows
-            whole = following is None or delivered.reaches(page.rows, start_ns)
-            if following is None or whole or count >= pages.most:
-                self._gaps += not whole
-                yield back, whole
+            back = delivered.oldest_first(page.rows) + back
+            reached = following is None or delivered.reaches(page.rows, start_ns)
+            if following is None or reached or count >= pages.most:
+                yield back, reached
                 return
             asking = following
+
+    def _is_cut(self, page: Page) -> bool:
+        """Tell whether a question since a time was answered with as many rows as an answer holds."""
+        settings = self._settings
+        full = settings.full_page is not None and len(page.rows) >= settings.full_page
+        return full and settings.pages is None and settings.asks_since
+
+    def _since_newest(self, delivered: Delivered, asking: Asking, rows: Sequence[RawRow]) -> Asking | None:
+        """Return the question for what follows a full page, None where it cannot be asked for."""
+        if asking.since_ns is None or delivered.newest_first:
+            return None
+        newest_ns = max((at_ns for at_ns in times_ns(row.get("time") for row in rows) if at_ns is not None), default=0)
+        return replace(asking, since_ns=newest_ns) if newest_ns > asking.since_ns else None
 
     def _patiently(self, http: Http, asking: Asking, stop: threading.Event) -> Page | None:
         """Ask until there is an answer, waiting as the provider wants; return None when told to stop."""
@@ -294,8 +348,7 @@ class RestProvider:
             yield f"{names}: {problem}"
         if (more := len(self._problems) - _COMPLAINTS_SHOWN) > 0:
             yield f"And {more} more."
-        if self._picked.rows:
-            yield self._picked.sentence
+        yield from filter(None, (self._picked.sentence, self._doubts.sentence))
 
     def _tell(self, phase: Phase, sentence: str, retry_ms: int | None = None) -> None:
         now = self._clock_ms()
@@ -308,7 +361,8 @@ class RestProvider:
                 self._heard_ms,
                 self._connects,
                 self._skew.ms,
-                gaps=self._gaps,
+                gaps=self._doubts.count,
+                gap=self._doubts.sentence,
                 stale=self._staleness.stale(now),
             )
         )

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from feed.connection.errors import AddressRefusedError
 from feed.connection.guard import parsed
+from feed.mapping.exact_json import text_of
 from feed.mapping.paths import path_of
 from feed.mapping.row_mapping import ASKED, RowMapping
 
@@ -17,6 +18,7 @@ _BLANKS = frozenset({"instrument", "instruments", "cursor"}) | _SINCE
 _SENT_BY_US = frozenset({"host", "accept-encoding", "connection", "content-length", "transfer-encoding"})
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
 _MOST_INSTRUMENTS = 1_000
+_LIMITS = frozenset({"limit", "count", "size", "per_page", "perpage", "page_size", "pagesize", "max_results"})
 
 
 class Settings(BaseModel):
@@ -79,7 +81,10 @@ class RestFeed(Settings):
     start_back_s: how far back an instrument begins that was never asked for. overlap_s: how far a poll reaches back, to
     catch what came late, where ticks have ids. hold_s: rows younger than this are left for a later poll, because they
     still change. settle_s: after so long, no earlier tick is expected, so bars of quiet instruments can close.
+    page_rows: how many rows an answer holds at most, so that a full one is known to be cut off; without it, a plain
+    number in the query under a name such as limit says so.
     code, said: paths to a status and its explanation within answers that have HTTP status 200 nevertheless.
+    success: the values of code that mean success, as text; without them 0 and 200 to 299 do.
     answer_s, answer_mb: what an answer may take.
     """
 
@@ -99,8 +104,10 @@ class RestFeed(Settings):
     settle_s: float = Field(default=5.0, ge=0)
     rows: RowMapping
     pages: Pages | None = None
+    page_rows: int | None = Field(default=None, ge=1)
     code: str = ""
     said: str = ""
+    success: tuple[str, ...] = ()
     catalogue: Catalogue | None = None
     answer_s: float = Field(default=10.0, gt=0, le=60)
     answer_mb: float = Field(default=8.0, gt=0, le=64)
@@ -117,6 +124,12 @@ class RestFeed(Settings):
         if parts.query or parts.fragment or "{" in value:
             raise ValueError("The base URL ends before any ? or blank; these belong to path and query.")
         return value.rstrip("/")
+
+    @field_validator("success", mode="before")
+    @classmethod
+    def _are_texts(cls, value: object) -> object:
+        many = value if isinstance(value, list | tuple) else (value,)
+        return tuple(one if isinstance(one, str) else text_of(one) or "" for one in many)
 
     @field_validator("headers")
     @classmethod
@@ -135,6 +148,8 @@ class RestFeed(Settings):
             _check_blanks(value, _BLANKS | KEY_BLANKS)
         if {"instrument", "instruments"} <= self.blanks:
             raise ValueError("ask for one {instrument} or for several {instruments}, not both")
+        if self.success and not self.code:
+            raise ValueError("success: give the path to the code that it is about, too")
         if self.rows.instrument == ASKED and not self.one_by_one:
             raise ValueError("rows.instrument: say where the name is in a row, since no question is about just one")
         if self.pages and self.pages.cursor and "cursor" not in self.blanks:
@@ -163,6 +178,14 @@ class RestFeed(Settings):
     def needs_key(self) -> bool:
         """Tell whether a question has a blank for the key."""
         return bool(self.blanks & KEY_BLANKS)
+
+    @property
+    def full_page(self) -> int | None:
+        """Return how many rows an answer holds at most, None where that is not known."""
+        if self.page_rows is not None:
+            return self.page_rows
+        named = (text for name, text in self.query.items() if name.lower().replace("-", "_") in _LIMITS)
+        return next((int(text) for text in named if text.isascii() and text.isdigit() and int(text) > 0), None)
 
     @property
     def asks_since(self) -> bool:
