@@ -90,7 +90,7 @@ class Stores:
             frames=",".join(frame.text for frame in frames),
             lateness_ms=300_000,
             shards=1,
-            next_sequence=self._ticks.height + 1,
+            next_sequence=self._log.end_sequence(),
             read=self._ticks.height,
             late=0,
             forming=0,
