@@ -1,11 +1,14 @@
 """The runs of a job on a time line: one lane for each version, one bar for each run, a mark for each savepoint."""
 
 from collections.abc import Sequence
+from html import escape
 
 import plotly.graph_objects as go
 
 from charts.texts import age, moment
+from control.jobs.endings import why_ended
 from control.jobs.ledger import JobRun, Savepoint
+from control.jobs.operations import Operation
 from control.jobs.states import State
 
 # Name in the legend, colour, and the ends that belong to it; None is a run that goes on.
@@ -19,11 +22,16 @@ _SAVEPOINT_COLOR = "#3f8fd2"
 _LANE_PX, _AROUND_PX = 34, 110
 
 
-def timeline(runs: Sequence[JobRun], savepoints: Sequence[Savepoint], now_ms: int) -> go.Figure:
-    """Draw the runs of one job, one at least, up to `now_ms`; what is open then reaches up to it."""
+def timeline(
+    runs: Sequence[JobRun], savepoints: Sequence[Savepoint], now_ms: int, operations: Sequence[Operation] = ()
+) -> go.Figure:
+    """Draw the runs of one job, one at least, up to `now_ms`; what is open then reaches up to it.
+
+    operations: on the job, which say why a run was stopped.
+    """
     figure = go.Figure()
     for name, color, ends in _GROUPS:
-        figure.add_trace(_bars(name, color, [run for run in runs if run.end in ends], now_ms))
+        figure.add_trace(_bars(name, color, [run for run in runs if run.end in ends], now_ms, operations))
     figure.add_trace(_marks(savepoints, min(run.created_ms for run in runs)))
     lanes = [_lane(version) for version in sorted({run.version for run in runs})]
     figure.update_layout(
@@ -50,7 +58,7 @@ def origin(restored_from: str | None) -> str:
     return f"savepoint {folder[:8]}"
 
 
-def _bars(name: str, color: str, runs: Sequence[JobRun], now_ms: int) -> go.Bar:
+def _bars(name: str, color: str, runs: Sequence[JobRun], now_ms: int, operations: Sequence[Operation]) -> go.Bar:
     ends = [now_ms if run.ended_ms is None else run.ended_ms for run in runs]
     return go.Bar(
         name=name,
@@ -61,7 +69,7 @@ def _bars(name: str, color: str, runs: Sequence[JobRun], now_ms: int) -> go.Bar:
         # The line keeps a run of a second visible in a week.
         marker={"color": color, "line": {"color": color, "width": 2}},
         width=0.55,
-        hovertext=[_in_words(run, end_ms) for run, end_ms in zip(runs, ends, strict=True)],
+        hovertext=[_in_words(run, end_ms, operations) for run, end_ms in zip(runs, ends, strict=True)],
         hoverinfo="text",
     )
 
@@ -83,9 +91,11 @@ def _lane(version: int) -> str:
     return f"v{version} "
 
 
-def _in_words(run: JobRun, end_ms: int) -> str:
+def _in_words(run: JobRun, end_ms: int, operations: Sequence[Operation]) -> str:
+    ending = why_ended(run, operations)
+    because = f"<br>{escape(ending.sentence)}" if ending else ""
     ended = "still open" if run.ended_ms is None else f"ended {moment(end_ms)}, {str(run.end).lower()}"
     return (
         f"Run {run.id[:8]}, version {run.version}<br>from {origin(run.restored_from)}"
-        f"<br>began {moment(run.created_ms)} UTC<br>{ended}<br>lasted {age(end_ms - run.created_ms)}"
+        f"<br>began {moment(run.created_ms)} UTC<br>{ended}<br>lasted {age(end_ms - run.created_ms)}{because}"
     )

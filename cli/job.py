@@ -12,6 +12,7 @@ from cli import retention
 from cli.errors import UserError
 from control.home import Home
 from control.jobs.book import JobBook
+from control.jobs.endings import why_ended
 from control.jobs.operations import Operation, Outcome, StopMode
 from control.jobs.specs import written
 from control.jobs.views import JobView, job_views, times_read_again
@@ -109,10 +110,12 @@ def _show(args: argparse.Namespace, book: JobBook) -> int:
     spec = written(ledger.spec(job.name, job.version))
     runs, operations = ledger.runs(job.name, _HISTORY), ledger.operations(job.name, _HISTORY)
     savepoints, again = ledger.savepoints(job.name), times_read_again(ledger.home, job.name, _HISTORY)
+    why = {one.id: ending.sentence if (ending := why_ended(one, operations)) else "" for one in runs}
+    ended = {one.id: f"{one.end or 'open'}  {why[one.id]}".rstrip() for one in runs}
     if args.json:
         history = {
             "spec": spec,
-            "runs": [asdict(one) for one in runs],
+            "runs": [{**asdict(one), "why_ended": why[one.id]} for one in runs],
             "operations": [_operation_json(one) for one in operations],
             "savepoints": [asdict(one) for one in savepoints],
             "read_again": [asdict(one) for one in again],
@@ -121,7 +124,7 @@ def _show(args: argparse.Namespace, book: JobBook) -> int:
         return 0
     print(_line(view), "", json.dumps(spec), sep="\n")
     for title, lines in (
-        ("runs", [f"{_time(one.created_ms)}  {one.id}  v{one.version}  {one.end or 'open'}" for one in runs]),
+        ("runs", [f"{_time(one.created_ms)}  {one.id}  v{one.version}  {ended[one.id]}" for one in runs]),
         ("operations", [f"{_time(one.asked_ms)}  {one.kind}  {_became(one)}  {one.sentence}" for one in operations]),
         ("savepoints", [f"{_time(one.created_ms)}  {one.id}  v{one.version}  {one.path}" for one in savepoints]),
         ("log read again", [f"{_time(one.at_ms)}  from {one.from_sequence:,}  {one.reason}" for one in again]),

@@ -7,6 +7,7 @@ from enum import StrEnum
 from bar.frames import Frame, parse_frames
 from bar.sharding import shard_of
 from bar.store import Progress
+from control.jobs.operations import Kind
 from control.jobs.states import State
 from feed.ticklog import Source
 
@@ -22,9 +23,9 @@ class Intent(StrEnum):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asked of a job: in a word (stop, restart, delete, ...), by whom and when it was asked or done."""
+    """What a person asked of a job: by whom, and when it was asked or done."""
 
-    kind: str
+    kind: Kind
     by: str
     at_ms: int
 

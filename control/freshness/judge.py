@@ -23,14 +23,6 @@ _LOOK = "./barmill status says more."
 _RESTARTED = f"It is restarted automatically; {_LOOK}"
 _GIVEN_UP = (State.FAILED, State.REFUSED, State.CANCELED, State.FINISHED)
 _STARTING = (State.WAITING, State.SUBMITTING, State.INITIALIZING, State.CREATED)
-_DOING = {
-    "start": "started",
-    "stop": "stopped",
-    "restart": "restarted",
-    "upgrade": "upgraded",
-    "rescale": "rescaled",
-    "delete": "deleted",
-}
 
 
 class Level(StrEnum):
@@ -138,7 +130,7 @@ def job_state(flow: Flow, frame: Frame | None = None) -> str:
     if maker is None:
         return "missing" if flow.makers else "not yet started"
     if maker.under_way is not None:
-        return f"being {_DOING.get(maker.under_way.kind, maker.under_way.kind)}"
+        return f"being {maker.under_way.kind.done}"
     if maker.intent in (Intent.STOP, Intent.DELETED):
         return _stop_word(maker)
     if maker.state in _GIVEN_UP:
@@ -246,8 +238,7 @@ def _on_purpose(job: str, maker: Maker) -> Freshness:
 
 
 def _under_way(job: str, asked: Asked) -> Freshness:
-    doing = _DOING.get(asked.kind, asked.kind)
-    sentence = f"{job} is being {doing}, asked for by {asked.by} at {moment(asked.at_ms)} UTC."
+    sentence = f"{job} is being {asked.kind.done}, asked for by {asked.by} at {moment(asked.at_ms)} UTC."
     return Freshness(Level.LATE, sentence, asked.at_ms, asked.by)
 
 

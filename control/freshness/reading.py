@@ -80,7 +80,7 @@ def _maker(ledger: JobLedger, job: Job, status: JobStatus | None, ended: Asked |
         seen.sentence,
         # Another job of this name may have been deleted before.
         ended if ended is not None and ended.at_ms >= job.created_ms else None,
-        Asked(operation.kind.value, operation.actor, operation.asked_ms) if operation and interrupts else None,
+        Asked(operation.kind, operation.actor, operation.asked_ms) if operation and interrupts else None,
     )
 
 
@@ -99,7 +99,7 @@ def _ends(ledger: JobLedger) -> dict[str, Asked]:
         "SELECT job, kind, actor, max(ended_ms) FROM operations"
         " WHERE kind IN ('stop', 'delete') AND outcome = 'done' GROUP BY job"
     )
-    return {job: Asked(kind, actor, ended_ms) for job, kind, actor, ended_ms in ledger.db.conn.execute(query)}
+    return {job: Asked(Kind(kind), actor, ended_ms) for job, kind, actor, ended_ms in ledger.db.conn.execute(query)}
 
 
 def _progress(home: Home) -> tuple[Progress, ...]:

@@ -20,6 +20,22 @@ class Kind(StrEnum):
     SAVEPOINT = "savepoint"
     DELETE = "delete"
 
+    @property
+    def done(self) -> str:
+        """Return what has become of a job by it, such as "stopped"."""
+        return _DONE[self]
+
+
+_DONE = {
+    Kind.START: "started",
+    Kind.STOP: "stopped",
+    Kind.RESTART: "restarted",
+    Kind.UPGRADE: "upgraded",
+    Kind.RESCALE: "rescaled",
+    Kind.SAVEPOINT: "saved",
+    Kind.DELETE: "deleted",
+}
+
 
 class StopMode(StrEnum):
     """How a job is stopped, and what it goes on from later."""

@@ -96,6 +96,11 @@ class Close:
     end: State
     sentence: str
 
+    @property
+    def failed(self) -> bool:
+        """Tell whether an exception may be why; what a run recovered from is not why it was stopped later."""
+        return self.end not in (State.STOPPED, State.CANCELED, State.FINISHED)
+
 
 @dataclass(frozen=True)
 class TakeSavepoint:

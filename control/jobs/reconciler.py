@@ -134,7 +134,7 @@ class Reconciler:
                 self._say(seen, State.CANCELLING, sentence)
                 self._try(lambda: self._flink.cancel(unwanted))
             case Close(ended, end, sentence):
-                cause = self._cause(ended)
+                cause = self._cause(ended) if decision.failed else ""
                 logger.info("%s: %s %s", job.name, sentence, cause)
                 self._ledger.end_run(ended, end.value, cause)
                 self._ledger.set_status(job.name, end.value, _with_cause(sentence, cause), ended)

@@ -1,13 +1,16 @@
 """One job's history on its page: runs, operations, versions and savepoints, each under a tab."""
 
 import json
+from collections.abc import Sequence
 
 import streamlit as st
 
 from charts.runs import timeline
-from charts.texts import moment
+from charts.texts import moment, plain
 from control.home import Home
+from control.jobs.endings import why_ended
 from control.jobs.ledger import JobRun
+from control.jobs.operations import Operation
 from control.jobs.specs import written
 from control.jobs.views import JobDetail, job_detail
 from control.people.roles import Permission
@@ -47,9 +50,9 @@ def _runs(home: Home, detail: JobDetail) -> None:
         st.info("The job has not run yet. Each time it is started, a run is noted here, with what it went on from.")
         return
     _timeline(home, detail.view.name)
-    _table(run_table(detail.runs, readings.now_ms()), "runs")
-    for run in [one for one in detail.runs if one.cause][:_CAUSES_SHOWN]:
-        _cause(run)
+    _table(run_table(detail.runs, detail.operations, readings.now_ms()), "runs")
+    for run in [one for one in detail.runs if one.end][:_CAUSES_SHOWN]:
+        _cause(run, detail.operations)
 
 
 @st.fragment(run_every=10)
@@ -58,15 +61,20 @@ def _timeline(home: Home, name: str) -> None:
     detail = job_detail(home, name)
     if detail is None or not detail.runs:
         return
-    figure = timeline(detail.runs, detail.savepoints, readings.now_ms())
+    figure = timeline(detail.runs, detail.savepoints, readings.now_ms(), detail.operations)
     words = f"A time line of the last {len(detail.runs)} runs of {name}; the table below says the same."
     st.plotly_chart(figure, key="jobs_timeline", config={"displaylogo": False}, alt=words)
 
 
-def _cause(run: JobRun) -> None:
-    ended = moment(run.ended_ms) if run.ended_ms else ""
+def _cause(run: JobRun, operations: Sequence[Operation]) -> None:
+    ended, ending = moment(run.ended_ms) if run.ended_ms else "", why_ended(run, operations)
+    if ending is None:
+        return
     with st.expander(f"Why run {run.id[:SHORT_ID]} ended at {ended} UTC", key=f"jobs_cause_{run.id}"):
-        st.code(run.cause, language=None, wrap_lines=True)
+        if ending.trace:
+            st.code(ending.trace, language=None, wrap_lines=True)
+        else:
+            st.markdown(plain(ending.sentence))
 
 
 def _operations(detail: JobDetail, visitor: Visitor) -> None:

@@ -6,7 +6,7 @@ import polars as pl
 
 from charts.runs import origin
 from charts.texts import age, moment
-from control.flink.traces import reason
+from control.jobs.endings import why_ended
 from control.jobs.ledger import JobRun, JobVersion, Savepoint
 from control.jobs.operations import Operation
 from control.jobs.specs import written
@@ -16,8 +16,9 @@ from pages.parts.audit_records import trace_address
 SHORT_ID = 8
 
 
-def run_table(runs: Sequence[JobRun], now_ms: int) -> pl.DataFrame:
-    """Return one row for each run."""
+def run_table(runs: Sequence[JobRun], operations: Sequence[Operation], now_ms: int) -> pl.DataFrame:
+    """Return one row for each run, with why it ended."""
+    endings = {run.id: why_ended(run, operations) for run in runs}
     rows = [
         (
             moment(run.created_ms),
@@ -26,7 +27,7 @@ def run_table(runs: Sequence[JobRun], now_ms: int) -> pl.DataFrame:
             origin(run.restored_from),
             age((run.ended_ms or now_ms) - run.created_ms),
             run.end.lower() if run.end else "open",
-            reason(run.cause) if run.cause else "",
+            ending.sentence if (ending := endings[run.id]) else "",
         )
         for run in runs
     ]

@@ -26,12 +26,13 @@ from control.freshness.judge import (
 )
 from control.freshness.reading import judged, read_flow
 from control.home import Home
+from control.jobs.operations import Kind
 from control.jobs.states import State
 from tests.pages.flows import NOW_MS, progress, source
 from tests.stopped_jobs import AAA, BY, seconds_stopped
 
 SECOND, FIVE, MINUTE, FIVE_MINUTES = map(parse_frame, ("1s", "5s", "1m", "5m"))
-STOP = Asked("stop", "ada", NOW_MS - 60_000)
+STOP = Asked(Kind.STOP, "ada", NOW_MS - 60_000)
 
 
 def maker(name: str, frames: str, intent: Intent = Intent.RUN, **more: object) -> Maker:
@@ -73,7 +74,7 @@ CASES: dict[str, tuple[Flow, Frame, Level, str]] = {
         "The job bars, which makes 1s bars, was stopped by ada at 2025-11-25 11:59:00 UTC.",
     ),
     "deleted": (
-        two(maker("bars", "1s,1m", Intent.DELETED, ended=replace(STOP, kind="delete"))),
+        two(maker("bars", "1s,1m", Intent.DELETED, ended=replace(STOP, kind=Kind.DELETE))),
         SECOND,
         Level.STOPPED,
         "The job bars, which makes 1s bars, was deleted by ada at 2025-11-25 11:59:00 UTC.",
@@ -104,7 +105,7 @@ CASES: dict[str, tuple[Flow, Frame, Level, str]] = {
         " ./barmill status says more.",
     ),
     "being restarted": (
-        two(maker("bars", "1s,1m", state=State.STOPPING, under_way=replace(STOP, kind="restart"))),
+        two(maker("bars", "1s,1m", state=State.STOPPING, under_way=replace(STOP, kind=Kind.RESTART))),
         SECOND,
         Level.LATE,
         "The job bars, which makes 1s bars, is being restarted, asked for by ada at 2025-11-25 11:59:00 UTC.",

@@ -31,6 +31,10 @@ def asked(kind: Kind, phase: Phase = Phase.FIRST, **wanted: object) -> Operation
     return Operation("f" * 32, "bars", kind, Wanted(**wanted), "ada", NOON_MS, phase)  # type: ignore[arg-type]
 
 
+STOPPED = replace(asked(Kind.STOP), asked_ms=NOON_MS - 101_500, ended_ms=NOON_MS - 99_000, outcome=Outcome.DONE)
+STOPPED_BY_ADA = "Stopped by ada, asked for at 2023-11-15 11:58:18 UTC."
+
+
 @pytest.mark.parametrize(
     ("desired", "state", "how"),
     [
@@ -109,16 +113,16 @@ def test_where_a_run_went_on_from() -> None:
 
 
 def test_runs_as_a_table() -> None:
-    table = run_table(RUNS, NOON_MS + 5_000)
+    table = run_table(RUNS, [STOPPED], NOON_MS + 5_000)
     assert table["Began, UTC"].to_list()[0] == "2023-11-15 12:00:00"
     assert table["Lasted"].to_list() == ["5.0 s", "89 s", "58 min"]
     assert table["Ended"].to_list() == ["open", "failed", "stopped"]
-    assert table["Because"].to_list() == ["", "ValueError: no.", ""]
+    assert table["Because"].to_list() == ["", "ValueError: no.", STOPPED_BY_ADA]
 
 
 def test_runs_as_a_time_line() -> None:
     now_ms = NOON_MS + 5_000
-    figure = timeline(RUNS, [SAVEPOINT, replace(SAVEPOINT, created_ms=NOON_MS - 9_999_999)], now_ms)
+    figure = timeline(RUNS, [SAVEPOINT, replace(SAVEPOINT, created_ms=NOON_MS - 9_999_999)], now_ms, [STOPPED])
     bars = {one.name: one for one in figure.data if one.type == "bar"}
     assert list(bars["runs"].base) == [NOON_MS]
     assert list(bars["runs"].x) == [5_000]  # an open run reaches up to now
@@ -126,6 +130,8 @@ def test_runs_as_a_time_line() -> None:
     assert list(bars["stopped"].y) == ["v1 "]
     assert list(bars["lost"].x) == []
     assert "Run aaaaaaaa, version 1<br>from the beginning" in bars["stopped"].hovertext[0]
+    assert bars["stopped"].hovertext[0].endswith(f"<br>{STOPPED_BY_ADA}")
+    assert bars["failed"].hovertext[0].endswith("<br>ValueError: no.")
     (marks,) = [one for one in figure.data if one.type == "scatter"]
     assert list(marks.x) == [SAVEPOINT.created_ms]  # what is older than the oldest run would only squeeze the rest
     assert list(figure.layout.yaxis.categoryarray) == ["v1 ", "v2 "]

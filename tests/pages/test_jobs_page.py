@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from bar.sqlite_file import immediate
 from control.audit import Search, search
 from control.home import Home
 from control.jobs.book import JobBook
@@ -380,6 +381,26 @@ def test_a_run_that_failed_shows_its_traceback(controller: PlayedController, loo
     runs = next(one.value for one in app.dataframe if "Because" in one.value)
     assert runs["Because"].tolist() == ["ValueError: no such column."]
     assert "Start" in buttons(app)  # it was given up on
+
+
+def test_a_run_that_was_restarted_says_who_asked_for_it(
+    book: JobBook, controller: PlayedController, look_as: LookAs
+) -> None:
+    """An exception that the run had recovered from before is not why it ended."""
+    look_as(Role.OPERATOR)
+    run = book.ledger.runs("bars")[0]
+    book.restart("bars")
+    controller.done()
+    with immediate(book.ledger.db):
+        book.ledger.db.conn.execute("UPDATE job_runs SET cause = ? WHERE id = ?", (CAUSE, run.id))
+    app = job_page()
+    assert f"Why run {run.id[:8]} ended" in app.expander[0].label
+    assert app.expander[0].markdown[0].value.startswith("Restarted by ")
+    assert CAUSE not in [one.value for one in app.code]
+    runs = next(one.value for one in app.dataframe if "Because" in one.value)
+    because = runs["Because"].tolist()
+    assert because[0] == ""
+    assert because[1].startswith("Restarted by ")
 
 
 @pytest.mark.usefixtures("controller")
