@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import requests
 
+from control.bounded import bounded_session
 from control.home import Home
 from control.keys.errors import KeyTestError
 from control.keys.trial import KeyTest
@@ -22,8 +23,7 @@ def ask_market(home: Home, key: str) -> str:
         raise KeyTestError("The key has characters that no key of the market has; check that it was copied whole.")
     url = ports.market_url
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # a .netrc entry would replace the key, a proxy would see it
+        with bounded_session(_TIMEOUT_S[1]) as session:  # a .netrc entry would replace the key, a proxy would see it
             answer = session.get(
                 f"{url}/v1/instruments",
                 headers={"Authorization": f"Bearer {key}"},

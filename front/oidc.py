@@ -1,7 +1,9 @@
 """The routes of sign-in with an OIDC provider: to it, and back. Authlib checks state, nonce, PKCE and the ID token."""
 
+import asyncio
 import logging
 import warnings
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -30,10 +32,12 @@ with warnings.catch_warnings():
 logger = logging.getLogger(__name__)
 
 CALLBACK = "/sign-in/oidc/callback"
-_TIMEOUT_S = 10.0
+_TIMEOUT_S, _TOTAL_S = 10.0, 20.0
+# What a provider says of itself, its keys and a token are some kilobytes each.
+_MAX_BODY_BYTES = 1024 * 1024
 _WANTED = "barmill_wanted"
 # What Authlib, the provider's answers and the network between can come up with.
-_FAILURES = (OAuthError, JoseError, httpx.HTTPError, KeyError, ValueError, RuntimeError)
+_FAILURES = (OAuthError, JoseError, httpx.HTTPError, KeyError, ValueError, RuntimeError, TimeoutError)
 
 
 class OidcRoutes:
@@ -48,8 +52,9 @@ class OidcRoutes:
         request.session[_WANTED] = wanted if is_local_path(wanted) else "/"
         callback = f"{own_origin(request.scope, self._settings.public_url)}{CALLBACK}"
         try:
-            client = await self._client()
-            answer: Response = await client.authorize_redirect(request, callback)
+            async with asyncio.timeout(_TOTAL_S):
+                client = await self._client()
+                answer: Response = await client.authorize_redirect(request, callback)
         except ControlError as error:
             return self._refused(str(error))
         except _FAILURES as error:
@@ -59,12 +64,13 @@ class OidcRoutes:
     async def callback(self, request: Request) -> Response:
         """Take the browser back, and let in whom the provider vouches for."""
         try:
-            client = await self._client()
             claims = {
                 "iss": {"essential": True, "value": self._oidc.issuer},
                 "aud": {"essential": True, "value": self._oidc.client_id},
             }
-            token = await client.authorize_access_token(request, claims_options=claims)
+            async with asyncio.timeout(_TOTAL_S):
+                client = await self._client()
+                token = await client.authorize_access_token(request, claims_options=claims)
             identity = identity_of(token["userinfo"], self._oidc)
             session = await run_in_threadpool(self._let_in, identity, request)
         except ControlError as error:
@@ -89,6 +95,8 @@ class OidcRoutes:
                 "scope": " ".join(self._oidc.scopes),
                 "code_challenge_method": "S256",
                 "timeout": _TIMEOUT_S,
+                "headers": {"Accept-Encoding": "identity"},
+                "event_hooks": {"response": [_bounded]},
             },
         )
         metadata = await client.load_server_metadata()
@@ -116,3 +124,28 @@ class OidcRoutes:
     def _refused(self, sentence: str) -> Response:
         values = {"title": "Sign in", "next": "/", "name": "", "error": sentence, "provider": self._oidc.label}
         return page("sign_in.html", values, status=403)
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """The body of an answer, which fails where it is larger than any that makes sense."""
+
+    def __init__(self, body: httpx.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = _MAX_BODY_BYTES
+        async for part in self._body:
+            left -= len(part)
+            if left < 0:
+                raise httpx.ReadError(f"the answer has more than {_MAX_BODY_BYTES:,} bytes")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+async def _bounded(answer: httpx.Response) -> None:
+    """Bound an answer before it is read; a compressed one could unpack to any size, and was not asked for."""
+    if "content-encoding" in answer.headers or not isinstance(answer.stream, httpx.AsyncByteStream):
+        raise httpx.DecodingError("the answer is compressed, which it was asked not to be")
+    answer.stream = _Bounded(answer.stream)

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import requests
 
+from control.bounded import bounded_session
 from control.keys.errors import VaultError, VaultForbiddenError, VaultNotFoundError, VaultRequestError
 from control.keys.settings import VaultSettings, vault_settings
 
@@ -40,8 +41,7 @@ class Vault:
         from hvac import Client, exceptions
 
         settings = self._settings
-        with requests.Session() as session:
-            session.trust_env = False  # a .netrc entry or a proxy is not for this
+        with bounded_session(ANSWER_TIMEOUT_S) as session:
             session.verify = settings.ca_file or True
             client = Client(
                 settings.address,

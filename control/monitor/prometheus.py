@@ -26,7 +26,13 @@ from control.monitor.history import History
 from control.monitor.metrics import COUNTERS, RATES, TOKEN_VARIABLE, Kind, Metric, Reading, Subject
 
 _NEEDS_TOKEN = f"Send what {TOKEN_VARIABLE} holds as a bearer token.\n"
-_NEEDS_LOCAL = f"From other machines, metrics need a token: start Barmill with one in {TOKEN_VARIABLE}.\n"
+_NEEDS_LOCAL = (
+    f"From other machines or through a proxy, metrics need a token: start Barmill with one in {TOKEN_VARIABLE}.\n"
+)
+# What proxies add. Any of them tells that the request was passed on, whatever address it claims.
+_PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
+_PROXY_PREFIX = "x-forwarded-"
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 Family = CounterMetricFamily | GaugeMetricFamily
 _LABELS: dict[Kind, tuple[str, ...]] = {
@@ -50,7 +56,7 @@ def metrics_text(home: Home) -> bytes:
 def metrics_route(home: Home, path: str = "/metrics") -> Route:
     """Return the route that answers with them: to those who send the token that the environment names.
 
-    Where it names none, only programs on this machine are answered.
+    Where it names none, only programs on this machine are answered, and nothing that came through a proxy.
     """
     token = os.environ.get(TOKEN_VARIABLE, "")
 
@@ -66,7 +72,10 @@ def metrics_route(home: Home, path: str = "/metrics") -> Route:
 
 
 def _is_local(request: Request) -> bool:
+    passed_on = any(name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIX) for name in request.headers)
     try:
+        if passed_on or request.url.hostname not in _LOOPBACK_NAMES:  # a proxy may pass on nothing but the Host
+            return False
         return request.client is not None and ip_address(request.client.host).is_loopback
     except ValueError:  # a name or a socket's path, not an address
         return False

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,23 @@ def test_the_job_on_kubernetes_is_one_that_the_job_program_takes() -> None:
     spec = BarsJobSpec.model_validate_json(kinds("flink.yml")["ConfigMap"]["data"]["bars.json"])
     settings = kinds("barmill.yml")["ConfigMap"]["data"]
     kafka = KafkaSettings.model_validate_json(settings["kafka.json"])
-    SignInSettings.model_validate_json(settings["sign-in.json"])
+    sign_in = SignInSettings.model_validate_json(settings["sign-in.json"])
+    assert ip_network(sign_in.proxy).num_addresses == 1
     assert spec.kafka is not None
     assert (spec.shards, spec.kafka.bootstrap, spec.kafka.prefix) == (kafka.partitions, kafka.bootstrap, kafka.prefix)
     deployment = kinds("flink.yml")["FlinkDeployment"]["spec"]
     assert deployment["flinkConfiguration"]["job.autoscaler.vertex.max-parallelism"] == str(spec.shards)
     assert deployment["job"]["parallelism"] == spec.parallelism
+
+
+def test_only_the_proxy_reaches_the_app_on_kubernetes() -> None:
+    made = kinds("barmill.yml")
+    policy, pod = made["NetworkPolicy"]["spec"], made["StatefulSet"]["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"port": "http"}]
+    assert all({"namespaceSelector", "podSelector"} <= set(one) for one in rule["from"])
 
 
 def test_the_pod_on_kubernetes_runs_processes_that_there_are(home: Home) -> None:

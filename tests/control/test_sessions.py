@@ -129,6 +129,13 @@ def test_sessions_that_are_over_are_cleared_away(db: Database) -> None:
         ('{"idle": 1}', "idle: Extra inputs"),
         ('{"idle_hours": 0}', "idle_hours: Input should be greater than 0"),
         ('{"public_url": "barmill.example.com"}', "public_url: .* is no address like https"),
+        (
+            '{"proxy": "10.0.0.0/8"}',
+            "proxy: .* names 16,777,216 addresses, and each of them could speak",
+        ),
+        ('{"proxy": "0.0.0.0/0"}', "proxy: .* names 4,294,967,296 addresses"),
+        ('{"proxy": "2001:db8::/64"}', "proxy: .* a network of at most 256 addresses with nothing else in it"),
+        ('{"proxy": "*"}', "proxy: "),
         ('{"public_url": "https://barmill.example.com/x"}', "public_url: .* without a path"),
     ],
 )
@@ -136,6 +143,12 @@ def test_settings_that_make_no_sense_are_one_sentence(home: Home, text: str, pro
     (home.root / "sign-in.json").write_text(text)
     with pytest.raises(SettingsError, match=problem):
         SignInSettings.read(home)
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1", "10.213.7.0/29", "10.244.3.0/24", "2001:db8::7"])
+def test_a_proxy_is_believed_only_where_there_is_a_public_address(proxy: str) -> None:
+    public = SignInSettings.model_validate({"public_url": "https://barmill.example.com", "proxy": proxy})
+    assert (public.trusted_proxy, SignInSettings.model_validate({"proxy": proxy}).trusted_proxy) == (proxy, None)
 
 
 def test_links_lead_to_the_public_address_where_there_is_one(home: Home) -> None:

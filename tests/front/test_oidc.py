@@ -1,5 +1,6 @@
 """Sign-in with a real OIDC provider: OpenBao, with people and groups of its own. The tests play the browser."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,6 +8,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.routing import Route
 
 from bar.clock import now_ms
 from control.audit import Search, search
@@ -21,6 +25,8 @@ from control.people.roles import Actor, Role
 from control.people.sessions import session_cookie, sessions_of, signed_in
 from control.people.settings import SignInSettings
 from control.settings_file import SettingsError
+from front.oidc import OidcRoutes
+from tests.answering import answering, endless
 from tests.openbao import OpenBao, running_openbao
 from tests.serving import serving
 
@@ -297,3 +303,21 @@ def test_oidc_settings_that_make_no_sense_are_refused(home: Home, settings: dict
     (home.root / "sign-in.json").write_text(json.dumps({"oidc": good | settings}))
     with pytest.raises(SettingsError, match=problem):
         SignInSettings.read(home)
+
+
+def test_a_provider_that_answers_without_end_is_given_up(home: Home) -> None:
+    with answering(endless) as issuer:
+        (home.root / "secret").write_text("a secret")
+        oidc = {"issuer": issuer, "client_id": "barmill", "client_secret_file": "secret", "roles": {}}
+        settings = SignInSettings.model_validate({"oidc": oidc})
+        assert settings.oidc is not None
+        routes = [Route("/sign-in/oidc", OidcRoutes(home, settings, settings.oidc).start)]
+        app = SessionMiddleware(Starlette(routes=routes), "a key")
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                return await client.get("/sign-in/oidc")
+
+        answer = asyncio.run(ask())
+    assert (answer.status_code, "did not work" in answer.text) == (403, True)

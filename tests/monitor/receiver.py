@@ -15,12 +15,18 @@ TOKEN = "s3cr3t-t0ken-of-the-webhook"
 
 @dataclass
 class Receiver:
-    """answers: the status of each answer to come, 200 when there are no more; 0 is none at all until `release`."""
+    """answers: the status of each answer to come, 200 when there are no more; 0 is none at all until `release`.
+
+    endless: an answer has a body without end, of which sent_bytes were taken. slow: its head has no end, byte by byte.
+    """
 
     port: int = 0
     answers: list[int] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str | None] = field(default_factory=list)
+    endless: bool = False
+    slow: bool = False
+    sent_bytes: int = 0
     release: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -50,8 +56,19 @@ def receiving() -> Iterator[Receiver]:
                 return
             self.send_response(status)
             self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            if not receiver.endless and not receiver.slow:
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            try:
+                if receiver.endless:
+                    self.end_headers()
+                self.flush_headers()
+                while not receiver.release.wait(0.05 if receiver.slow else 0):
+                    self.wfile.write(b"x" * (1 if receiver.slow else 65_536))
+                    receiver.sent_bytes += 65_536
+            except ConnectionError:
+                receiver.release.set()
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -12,6 +12,7 @@ from control.flink.rest import FlinkRest
 from control.home import REPO_ROOT, Home
 from control.machine.ports import LOOPBACK, free_ports
 from control.machine.tls import TlsFiles
+from control.monitor import webhook
 from control.monitor.alerts import note_changes, open_alert_db, open_alerts
 from control.monitor.delivery import (
     FIRST_DELAY_MS,
@@ -108,6 +109,27 @@ def test_what_is_raised_and_cleared_arrives_as_json(
     assert receiver.headers == receiver.ids
     courier.step()
     assert len(receiver.bodies) == 2
+
+
+def test_an_answer_without_end_costs_neither_memory_nor_time(
+    home: Home, db: Database, courier: Courier, receiver: Receiver
+) -> None:
+    receiver.endless = True
+    raise_alert(db)
+    courier.step()
+    assert newest(home).delivered_ms == NOW_MS
+    assert wait_until(receiver.release.is_set, TIMEOUT_S)  # the connection was closed
+    assert receiver.sent_bytes < 64 * 2**20  # what lies in the buffers of sockets, and not gigabytes
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(
+    home: Home, db: Database, courier: Courier, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "_TOTAL_S", 0.5)
+    receiver.slow = True
+    raise_alert(db)
+    courier.step()
+    assert newest(home).problem == "it did not answer in time"
 
 
 def test_it_fails_first_waits_longer_and_longer_and_arrives_after_a_restart(

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -57,11 +58,17 @@ def values(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
     return {(one.name, tuple(one.labels[label] for label in sorted(one.labels))): one.value for one in samples(text)}
 
 
-def ask(home: Home, authorization: str | None = None, method: str = "GET", client: str = "127.0.0.1") -> httpx.Response:
+def ask(
+    home: Home,
+    authorization: str | None = None,
+    method: str = "GET",
+    client: str = "127.0.0.1",
+    passed_on: Mapping[str, str] | None = None,
+) -> httpx.Response:
     async def answer() -> httpx.Response:
         transport = httpx.ASGITransport(Starlette(routes=[metrics_route(home)]), client=(client, 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://barmill") as asking:
-            headers = {} if authorization is None else {"Authorization": authorization}
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as asking:
+            headers = dict(passed_on or {}) | ({} if authorization is None else {"Authorization": authorization})
             return await asking.request(method, "/metrics", headers=headers)
 
     return asyncio.run(answer())
@@ -139,6 +146,27 @@ def test_without_a_token_only_this_machine_is_answered(home: Home, client: str, 
     answer = ask(home, client=client)
     assert answer.status_code == status
     assert (TOKEN_VARIABLE in answer.text) == (status == 403)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "127.0.0.1"),
+        ("Forwarded", "for=127.0.0.1"),
+        ("Via", "1.1 proxy"),
+        ("X-Real-IP", "127.0.0.1"),
+        ("Host", "barmill.example.com"),
+    ],
+)
+def test_what_came_through_a_proxy_needs_the_token(
+    home: Home, monkeypatch: pytest.MonkeyPatch, header: str, value: str
+) -> None:
+    assert ask(home, passed_on={header: value}).status_code == 403
+    monkeypatch.setenv(TOKEN_VARIABLE, "open-sesame")
+    assert ask(home, passed_on={header: value}).status_code == 401
+    assert ask(home, "Bearer open-sesame", passed_on={header: value}).status_code == 200
 
 
 def test_with_a_token_other_machines_are_answered_too(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
