@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from bar.csv_file import write_csv
 from bar.frames import Frame, FrameError, parse_frame
 from bar.reader import BarQuery, BarReader, FrameNotStoredError
 from bar.sqlite_file import StoreMissingError
@@ -71,7 +72,7 @@ def _unknown(instrument: str, known: Sequence[str]) -> str:
 def _written(bars: pl.DataFrame, as_format: str) -> bytes:
     buffer = io.BytesIO()
     if as_format == "csv":
-        bars.write_csv(buffer)
+        write_csv(bars, buffer)
     elif as_format == "json":
         bars.write_json(buffer)
         buffer.write(b"\n")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bar.clock import now_ms
+from bar.csv_file import csv_text
 from charts.texts import age
 from cli.errors import UserError
 from control.feeds.changes import add, delete, edit, enable
@@ -116,7 +117,7 @@ def _try(args: argparse.Namespace, home: Home) -> int:
         ticks, rejects = (json.loads(table.write_json()) for table in (found.ticks, found.rejects))
         print(json.dumps({"sent": found.request_shown_without_key, "ticks": ticks, "rejects": rejects}, indent=2))
         return 0
-    parts = [found.request_shown_without_key, found.raw_text, *found.notes, found.ticks.write_csv()]
+    parts = [found.request_shown_without_key, found.raw_text, *found.notes, csv_text(found.ticks).decode()]
     print("\n\n".join([*parts, found.outcome]))
     return 0
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from bar.csv_file import write_csv
 from bar.frames import FrameError, parse_frames
 from bar.reader import BarReader
 from cli import replay_layout
@@ -117,14 +118,14 @@ def _write_bars(home: Home, target: Path) -> None:
     beside = target.with_name(target.name + ".part")
     with beside.open("wb") as stream:
         for number, piece in enumerate(BarReader.open(home.bars_db).everything()):
-            piece.write_csv(stream, include_header=number == 0)
+            write_csv(piece, stream, header=number == 0)
     beside.replace(target)
 
 
 def _write_rejects(home: Home, target: Path) -> None:
     beside = target.with_name(target.name + ".part")
     table = replay_run.rejects(home).select(*REJECT_COLUMNS, "late_ms")
-    table.rename({"source": "file"}).write_csv(beside)
+    write_csv(table.rename({"source": "file"}), beside)
     beside.replace(target)
 
 

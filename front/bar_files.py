@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from bar.csv_file import csv_text
 from bar.reader import BarQuery
 from charts.studies import StudyLine
 
@@ -30,7 +31,7 @@ def table_of(bars: pl.DataFrame, lines: Sequence[StudyLine]) -> pl.DataFrame:
 
 def csv_file(table: pl.DataFrame, query: BarQuery) -> BarFile:
     """Write a table of bars as CSV."""
-    return BarFile(file_name(table, query, "csv"), "text/csv", table.write_csv().encode())
+    return BarFile(file_name(table, query, "csv"), "text/csv", csv_text(table))
 
 
 def parquet_file(table: pl.DataFrame, query: BarQuery) -> BarFile:

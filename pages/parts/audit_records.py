@@ -8,11 +8,10 @@ from dataclasses import asdict, astuple, fields
 
 import polars as pl
 
+from bar.csv_file import harmless
 from charts.texts import moment
 from control.audit import ChainCheck, Record
 
-# A spreadsheet would take a text that begins so for a formula, and run it.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _TABLE = ("No.", "Time, UTC", "Actor", "Action", "Subject", "Stage", "Trace", "Result", "Before", "After")
 
 
@@ -46,7 +45,9 @@ def as_csv(records: Sequence[Record]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([field.name for field in fields(Record)])
-    writer.writerows([[_harmless(value) for value in astuple(one)] for one in records])
+    writer.writerows(
+        [[harmless(one) if isinstance(one, str) else one for one in astuple(record)] for record in records]
+    )
     return text.getvalue().encode()
 
 
@@ -60,7 +61,3 @@ def chain_sentence(check: ChainCheck) -> str:
     if check.problem:
         return f"The trail was tampered with. {check.problem} Compare it with a backup."
     return f"The trail is whole and unchanged, from its first record to number {check.records:,}."
-
-
-def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value

@@ -1,6 +1,7 @@
 """Bars by plain HTTP: what the address asks for, and nothing else, for those who may see prices."""
 
 import asyncio
+import csv
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -166,6 +167,17 @@ def test_a_file_holds_the_range_exactly_and_says_so_in_its_name(ask: Ask, stored
     assert answer.headers["content-disposition"] == (
         f'attachment; filename="AAA-USD_1m_20251125T121000Z_20251125T122000Z.{ending}"'
     )
+
+
+def test_no_instrument_is_a_formula_in_a_file() -> None:
+    table = pl.DataFrame({"instrument": ['=HYPERLINK("http://evil.example")', "+1", "A-B"], "close": [-1.0, 0.1, 2.0]})
+    content = bar_files.csv_file(table.with_columns(start_ms=0, end_ms=1), BarQuery(AAA, MINUTE)).content
+    rows = list(csv.reader(io.StringIO(content.decode())))
+    assert [row[:2] for row in rows[1:]] == [
+        ['\'=HYPERLINK("http://evil.example")', "-1.0"],
+        ["'+1", "0.1"],
+        ["A-B", "2.0"],
+    ]
 
 
 def test_each_line_of_a_study_is_a_column_of_the_file(ask: Ask) -> None:
