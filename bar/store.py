@@ -26,7 +26,7 @@ from bar import holdings, revisions
 from bar.model import BAR_KEY, BAR_SCHEMA, BAR_VALUES
 from bar.progress import Progress
 from bar.sqlite import Database, Migrations
-from bar.sqlite_file import open_for_writing
+from bar.sqlite_file import immediate, open_for_writing
 from feed import rejects
 from feed.tick import REJECT_SCHEMA
 
@@ -195,8 +195,8 @@ class BarStore:
         reason: why it had to, which is kept.
         """
         now_ms = time.time_ns() // 1_000_000
-        with self._db.atomic():
-            # This first: a transaction that begins with reading could not go on once another process has written.
+        # At once for writing: a transaction that begins with reading cannot go on once another process has written.
+        with immediate(self._db):
             self.write_progress(progress)
             if bars is not None:
                 self.write_bars(progress.job, bars, now_ms)

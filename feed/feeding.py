@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.2
 # One that ended by an error nobody foresaw is taken up again after so long.
 REVIVE_AFTER_S = 10.0
-_NOTE_EVERY_MS = 1_000
+_NOTE_EVERY_S = 1.0
 _END_TIMEOUT_S = 5.0
 
 
@@ -42,7 +42,7 @@ class Feeding:
         self._wished: Mapping[str, Feed] = {}
         self._running: dict[str, RunningFeed] = {}
         self._died: dict[str, _Death] = {}
-        self._noted_ms = 0
+        self._note_at_s = 0.0
 
     def step(self) -> None:
         """Look once: follow what was changed, take up what died, and note how all stand."""
@@ -56,7 +56,7 @@ class Feeding:
         for name, feed in self._wished.items():
             if name not in self._running and self._may_start(feed):
                 self._running[name] = RunningFeed(feed, self._settings, self._home)
-        if now_ms() - self._noted_ms >= _NOTE_EVERY_MS:
+        if time.monotonic() >= self._note_at_s:
             self._note()
 
     def stop(self) -> None:
@@ -96,9 +96,9 @@ class Feeding:
 
     def _note(self) -> None:
         states = {name: self._state(name) for name in self._wished}
-        self._noted_ms = now_ms()
+        self._note_at_s = time.monotonic() + _NOTE_EVERY_S
         try:
-            write_standings(self._home, Standings(self._noted_ms, states))
+            write_standings(self._home, Standings(now_ms(), states))
         except OSError as error:  # a full disk, say: the prices matter more than this
             logger.warning("How the feeds stand cannot be noted: %s", error)
 

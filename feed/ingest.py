@@ -18,6 +18,7 @@ from control.settings_file import SettingsError
 from feed.feeding import LOOK_EVERY_S, Feeding
 from feed.settings import FeedSettings
 from feed.ticklog import TickLog
+from feed.unread import unread
 from feed.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,16 @@ def made_of_up_to(home: Home) -> int:
 def _keep_up(settings: FeedSettings, home: Home, stop: threading.Event) -> None:
     """Keep the log in shape, beside the feeds, so that none waits for it."""
     with TickLog.open(home.ticks_db) as log:
-        upkeep = Upkeep(log.db, keep_days=settings.keep_days, keep_bytes=int(settings.keep_gb * 1e9))
+        upkeep = Upkeep(
+            log.db,
+            keep_days=settings.keep_days,
+            keep_bytes=int(settings.keep_gb * 1e9),
+            unread=lambda: unread(home),
+        )
         while not stop.wait(_UPKEEP_EVERY_S):
             try:
                 upkeep.do_what_is_due()
-            except sqlite3.Error as error:  # a full disk, say: the prices go on as long as they can
+            except (sqlite3.Error, SettingsError) as error:  # a full disk, say: the prices go on as long as they can
                 logger.warning("The tick log cannot be kept in shape now: %s", error)
 
 

@@ -5,7 +5,7 @@
               arrived_ms, newest_ns
     rejects   source and REJECT_SCHEMA, bounded; rejects_by_reason keeps the counts for ever
     log       one row: next_sequence, dropped_to_ns, the newest time in any block that retention dropped, and id, by
-              which what was made of one log can be told from what was made of another
+              which what was made of one log can be told from what was made of another; trusted_ms, see feed/upkeep.py
     epochs    first_sequence, id: one row for each time that writing began. A log that was restored from a backup
               continues with an epoch that the lost part did not have, so its ticks are not taken for the lost ones
 
@@ -81,6 +81,12 @@ def tell_epochs_apart(db: Database) -> None:
     """Tell ticks of one sequence apart where a log was restored from a backup; all so far are of one epoch."""
     db.execute("CREATE TABLE epochs (first_sequence INTEGER PRIMARY KEY, id TEXT NOT NULL)")
     db.execute("INSERT INTO epochs SELECT 1, id FROM log")
+
+
+@_migrations()
+def judge_ages_by_a_trusted_time(db: Database) -> None:
+    """Keep a time that no jump of the wall clock moves."""
+    db.execute("ALTER TABLE log ADD COLUMN trusted_ms INTEGER")
 
 
 @dataclass(frozen=True)
@@ -273,6 +279,11 @@ class TickLog:
         query = "SELECT id FROM epochs WHERE first_sequence < ? ORDER BY first_sequence DESC LIMIT 1"
         row = self._db.conn.execute(query, (sequence,)).fetchone()
         return None if row is None else str(row[0])
+
+    def trusted_ms(self) -> int | None:
+        """Return the time to judge ages by (see feed/upkeep.py); None before the first upkeep."""
+        row = self._db.conn.execute("SELECT trusted_ms FROM log").fetchone()
+        return None if row[0] is None else int(row[0])
 
     def dropped_to_ns(self) -> int | None:
         """Return the newest time stamp that retention has dropped, or None if the log is whole."""

@@ -1,4 +1,13 @@
-"""Upkeep of the tick log: small old blocks are joined, and what is older than the retention is dropped."""
+"""Upkeep of the tick log: small old blocks are joined, and what is older than the retention is dropped.
+
+What is due is told by a clock that never jumps. How old a block is, is judged by a trusted time: it follows the wall
+clock, but advances at most twice as fast as time passes, and by a day more once in a process, for the time when none
+ran. So a wall clock that is set ahead for a while does not empty the log.
+"""
+
+import logging
+import time
+from collections.abc import Callable
 
 import polars as pl
 
@@ -6,45 +15,98 @@ from bar.clock import now_ms
 from bar.sqlite import Database
 from bar.sqlite_file import immediate
 from feed.block import decode_block, encode_block
+from feed.unread import ALL_IS_READ, Unread
+
+logger = logging.getLogger(__name__)
 
 COMPACT_BELOW_ROWS = 20_000
 COMPACTED_ROWS = 100_000
 
 
-_COMPACT_EVERY_MS = 60_000
+_COMPACT_EVERY_S = 60.0
 _COMPACT_AFTER_MS = 300_000
-_DROP_EVERY_MS = 600_000
+_DROP_EVERY_S = 600.0
 _MS_PER_DAY = 86_400_000
+_CATCH_UP = 2
 
 
 class Upkeep:
-    """Does what is due, when the writer of the log has a moment."""
+    """Does what is due, when the writer of the log has a moment.
 
-    def __init__(self, db: Database, *, keep_days: float, keep_bytes: int) -> None:
+    unread: asked before anything is dropped. What was unread at the look before is kept, because a job may go back to
+    a checkpoint, so a process drops nothing before its second look.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        keep_days: float,
+        keep_bytes: int,
+        unread: Callable[[], Unread] = Unread,
+        passed_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._db, self._keep_ms, self._keep_bytes = db, int(keep_days * _MS_PER_DAY), keep_bytes
-        self._compact_at_ms, self._drop_at_ms = now_ms() + _COMPACT_EVERY_MS, 0
+        self._ask_unread, self._passed_s = unread, passed_s
+        self._looked_s = passed_s()
+        self._compact_at_s, self._drop_at_s = self._looked_s + _COMPACT_EVERY_S, self._looked_s
+        self._unread: Unread | None = None
+        self._absent_ms = _MS_PER_DAY
 
     def do_what_is_due(self) -> None:
         """Compact once a minute, drop what is too old or too much every ten."""
-        clock_ms = now_ms()
-        if clock_ms >= self._compact_at_ms:
-            compact(self._db, clock_ms - _COMPACT_AFTER_MS)
-            self._compact_at_ms = clock_ms + _COMPACT_EVERY_MS
-        if clock_ms >= self._drop_at_ms:
-            drop_older(self._db, clock_ms - self._keep_ms)
-            drop_beyond(self._db, self._keep_bytes)
-            self._drop_at_ms = clock_ms + _DROP_EVERY_MS
+        at_s = self._passed_s()
+        if at_s >= self._compact_at_s:
+            compact(self._db, now_ms() - _COMPACT_AFTER_MS)
+            self._compact_at_s = at_s + _COMPACT_EVERY_S
+        if at_s >= self._drop_at_s:
+            self._drop_at_s = at_s + _DROP_EVERY_S
+            before, self._unread = self._unread, self._ask_unread()
+            most_ms = _CATCH_UP * round(1_000 * (at_s - self._looked_s)) + self._absent_ms
+            self._looked_s = at_s
+            if before is None:
+                advance_trusted_ms(self._db, now_ms(), 0)
+                return
+            self._absent_ms = 0
+            self._drop(advance_trusted_ms(self._db, now_ms(), most_ms), before)
+
+    def _drop(self, trusted_ms: int, unread: Unread) -> None:
+        drop_older(self._db, trusted_ms - self._keep_ms, unread.by_any)
+        drop_beyond(self._db, self._keep_bytes, unread.by_running)
+        (size,) = self._db.conn.execute("SELECT coalesce(sum(length(data)), 0) FROM blocks").fetchone()
+        if size > self._keep_bytes and unread.by_running < ALL_IS_READ:
+            logger.warning(
+                "The tick log takes %.1f GB, more than keep_gb says, because ticks from sequence %d on have not been"
+                " read; see which job or shipper is behind with ./barmill status.",
+                size / 1e9,
+                unread.by_running,
+            )
+
+
+def advance_trusted_ms(db: Database, wall_ms: int, most_ms: int) -> int:
+    """Return the time to judge ages by, which follows the wall clock by so much at most, and keep it in the log."""
+    with immediate(db):
+        (trusted_ms,) = db.conn.execute("SELECT trusted_ms FROM log").fetchone()
+        if trusted_ms is None:
+            (trusted_ms,) = db.conn.execute("SELECT max(received_ms) FROM blocks").fetchone()
+        advanced_ms = wall_ms if trusted_ms is None else min(wall_ms, int(trusted_ms) + most_ms)
+        db.conn.execute("UPDATE log SET trusted_ms = ?", (advanced_ms,))
+    return advanced_ms
 
 
 def compact(db: Database, older_than_ms: int) -> int:
     """Join neighbouring small blocks of one source received before `older_than_ms`; return how many went.
 
-    Sequence numbers stay as they are, so readers notice nothing.
+    What was received before such a block is as old, whatever the clock said then. Sequence numbers stay as they are, so
+    readers notice nothing.
     """
-    query = "SELECT first_sequence, rows, source FROM blocks WHERE received_ms < ? AND rows < ? ORDER BY first_sequence"
+    query = (
+        "SELECT first_sequence, rows, source FROM blocks WHERE rows < ?"
+        " AND first_sequence <= (SELECT max(first_sequence) FROM blocks WHERE received_ms < ?) ORDER BY first_sequence"
+    )
     run: list[tuple[int, int, str]] = []
     joined = 0
-    for block in [*db.conn.execute(query, (older_than_ms, COMPACT_BELOW_ROWS)).fetchall(), None]:
+    for block in [*db.conn.execute(query, (COMPACT_BELOW_ROWS, older_than_ms)).fetchall(), None]:
         if block is not None and _continues(run, block):
             run.append(block)
             continue
@@ -53,29 +115,38 @@ def compact(db: Database, older_than_ms: int) -> int:
     return joined
 
 
-def drop_older(db: Database, than_ms: int) -> int:
-    """Drop whole blocks received before `than_ms`; return how many ticks went."""
-    with immediate(db):
-        where = "WHERE received_ms < ?"
-        rows, newest_ns = db.conn.execute(
-            f"SELECT sum(rows), max(max_time_ns) FROM blocks {where}", (than_ms,)
-        ).fetchone()
-        if not rows:
-            return 0
-        db.conn.execute(f"DELETE FROM blocks {where}", (than_ms,))
-        db.conn.execute("UPDATE log SET dropped_to_ns = max(coalesce(dropped_to_ns, 0), ?)", (newest_ns,))
-    return int(rows)
+def drop_older(db: Database, than_ms: int, unread_from: int = ALL_IS_READ) -> int:
+    """Drop the blocks in front of the first one received at `than_ms` or later; return how many ticks went.
+
+    Of these, none that holds a tick from `unread_from` on.
+    """
+    query = "SELECT coalesce(min(first_sequence), ?) FROM blocks WHERE received_ms >= ?"
+    return _drop_before(db, db.conn.execute(query, (ALL_IS_READ, than_ms)).fetchone()[0], unread_from)
 
 
-def drop_beyond(db: Database, max_bytes: int) -> int:
-    """Drop the oldest blocks until the stored ticks take at most `max_bytes`; return how many ticks went."""
+def drop_beyond(db: Database, max_bytes: int, unread_from: int = ALL_IS_READ) -> int:
+    """Drop the oldest blocks until the stored ticks take at most `max_bytes`; return how many ticks went.
+
+    None that holds a tick from `unread_from` on.
+    """
     total = 0
-    newest_first = "SELECT received_ms, length(data) FROM blocks ORDER BY first_sequence DESC"
-    for received_ms, size in db.conn.execute(newest_first):
+    newest_first = "SELECT first_sequence, length(data) FROM blocks ORDER BY first_sequence DESC"
+    for first, size in db.conn.execute(newest_first):
         total += size
         if total > max_bytes:
-            return drop_older(db, received_ms + 1)
+            return _drop_before(db, first + 1, unread_from)
     return 0
+
+
+def _drop_before(db: Database, sequence: int, unread_from: int) -> int:
+    where, values = "WHERE first_sequence < ? AND first_sequence + rows <= ?", (sequence, unread_from)
+    with immediate(db):
+        rows, newest_ns = db.conn.execute(f"SELECT sum(rows), max(max_time_ns) FROM blocks {where}", values).fetchone()
+        if not rows:
+            return 0
+        db.conn.execute(f"DELETE FROM blocks {where}", values)
+        db.conn.execute("UPDATE log SET dropped_to_ns = max(coalesce(dropped_to_ns, 0), ?)", (newest_ns,))
+    return int(rows)
 
 
 def _continues(run: list[tuple[int, int, str]], block: tuple[int, int, str]) -> bool:

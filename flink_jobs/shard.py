@@ -3,6 +3,7 @@
 Nothing here knows Flink, or where the tick log is; flink_jobs/operators.py brings them together.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,7 @@ from flink_jobs.publication import Publication, published_bars, published_late
 from flink_jobs.spec import BarsJobSpec
 
 _NS_PER_MS = 1_000_000
-_PROGRESS_EVERY_MS = 1_000
+_PROGRESS_EVERY_S = 1.0
 # So many deltas are kept one by one before they are joined, which bounds the work of a restart.
 _MAX_DELTAS = 400
 _NO_PARTIALS = pl.DataFrame(schema=PARTIAL_SCHEMA)
@@ -94,7 +95,7 @@ class Shard:
         self._open = OpenBars(spec.frame_list, spec.lateness_ms, spec.allowance_ms)
         self._cursor = Cursor(frames=spec.frames, lateness_ms=spec.lateness_ms)
         self._deltas = 0
-        self._progress_ms = 0
+        self._progress_at_s = 0.0
         self._anew = True
         self._reason = ""
 
@@ -185,10 +186,11 @@ class Shard:
     ) -> list[Publication]:
         """Pack what there is to publish; progress goes with it, and alone once a second."""
         clock_ms = now_ms()
+        passed_s = time.monotonic()
         silent = bars is None and late is None and not self._cursor.final
-        if silent and clock_ms - self._progress_ms < _PROGRESS_EVERY_MS:
+        if silent and passed_s < self._progress_at_s:
             return []
-        self._progress_ms = clock_ms
+        self._progress_at_s = passed_s + _PROGRESS_EVERY_S
         progress = Progress(
             job=self._spec.name,
             shard=self._number,

@@ -17,6 +17,7 @@ from bar.clock import now_ms
 from bar.kafka.held_progress import HeldProgress
 from bar.kafka.messages import BARS, PROGRESS, REJECTS, MessageError, read_bars, read_progress, read_rejects
 from bar.sqlite import Database, Migrations
+from bar.sqlite_file import immediate
 from bar.store import BarStore
 from control.errors import ControlError
 from control.home import Home
@@ -121,7 +122,7 @@ class Materialiser:
         offsets = [(topic, partition, offset) for (topic, partition), offset in {**reached, **told}.items()]
         if not offsets and not progress:
             return
-        with self._store.db.atomic():
+        with immediate(self._store.db):
             self._store.db.conn.executemany("INSERT OR REPLACE INTO kafka_offsets VALUES (?, ?, ?)", offsets)
             for table in _readable(bars, lambda values: [read_bars(values)]):
                 for (job,), of_job in table.group_by("job", maintain_order=True):

@@ -9,9 +9,11 @@ from contextlib import closing, contextmanager
 from bar.frames import parse_frame, parse_frames
 from bar.reader import BarReader
 from bar.retention import remove_some
+from bar.sqlite_file import StoreMissingError
 from bar.store import BarStore, Progress
 from control.home import Home
 from control.retention.policy import Policy, policies
+from feed.ticklog import TickLog
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ _BARS_AT_ONCE = 1_000
 _PAUSE_S = 0.1
 _SWEEP_EVERY_S = 60.0
 _END_TIMEOUT_S = 3.0
+_NO_LIMIT_MS = 2**62
 
 
 def sweep(home: Home) -> Iterator[int]:
@@ -28,9 +31,9 @@ def sweep(home: Home) -> Iterator[int]:
     if not said or not home.bars_db.exists():
         return
     with closing(BarStore.open(home.bars_db)) as store:
-        reader = BarReader(store.db)
+        reader, trusted_ms = BarReader(store.db), _trusted_ms(home)
         for policy in said:
-            before_ms = kept_from_ms(policy, reader.progress())
+            before_ms = kept_from_ms(policy, reader.progress(), trusted_ms)
             if before_ms is None:
                 continue
             frame, into = parse_frame(policy.frame), parse_frame(policy.into)
@@ -39,11 +42,20 @@ def sweep(home: Home) -> Iterator[int]:
                     yield gone
 
 
-def kept_from_ms(policy: Policy, progress: Sequence[Progress]) -> int | None:
+def _trusted_ms(home: Home) -> int:
+    """Return the time that the newest bars may have; a home without feeds of its own gives no limit."""
+    try:
+        with TickLog.read_only(home.ticks_db) as log:
+            return log.trusted_ms() or _NO_LIMIT_MS
+    except StoreMissingError:
+        return _NO_LIMIT_MS
+
+
+def kept_from_ms(policy: Policy, progress: Sequence[Progress], trusted_ms: int = _NO_LIMIT_MS) -> int | None:
     """Return from when on bars are kept, None where no job makes them: by what the jobs have read, not by the clock.
 
     What no job has read yet, and what late ticks may still change, is kept. Of several jobs the furthest counts, of its
-    shards the one that is least far.
+    shards the one that is least far. trusted_ms: times beyond it come from a clock that is ahead, and do not count.
     """
     frame = parse_frame(policy.frame)
     read_to: dict[str, list[int]] = {}
@@ -52,7 +64,7 @@ def kept_from_ms(policy: Policy, progress: Sequence[Progress]) -> int | None:
         if frame in parse_frames(shard.frames) and shard.newest_tick_ms is not None:
             read_to.setdefault(shard.job, []).append(shard.newest_tick_ms)
             keep_ms = max(keep_ms, shard.lateness_ms)
-    return max(map(min, read_to.values())) - keep_ms if read_to else None
+    return min(trusted_ms, max(map(min, read_to.values()))) - keep_ms if read_to else None
 
 
 @contextmanager

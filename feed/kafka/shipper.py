@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import sys
 import threading
+import time
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 _LOOK_EVERY_S = 0.02
-_NOTE_EVERY_MS = 1_000
+_NOTE_EVERY_S = 1.0
 _AWAY = "Kafka does not answer"
 _AWAY_CODES = {
     *(KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._MSG_TIMED_OUT),
@@ -50,7 +51,7 @@ class Shipper:
         self._home, self._settings, self._keep_days, self._stop = home, settings, keep_days, stop
         before = read_standing(home)
         self._next_sequence = before.next_sequence if before else None
-        self._noted = Standing(None, "", 0)
+        self._noted, self._note_at_s = Standing(None, "", 0), 0.0
 
     def run(self) -> None:
         """Ship until told to stop, taking it up again after every failure."""
@@ -115,7 +116,8 @@ class Shipper:
     def _note(self, problem: str) -> None:
         """Let others know how it stands: at once when that changed, else once a second."""
         changed = problem != self._noted.problem
-        if changed or now_ms() - self._noted.updated_ms >= _NOTE_EVERY_MS:
+        if changed or time.monotonic() >= self._note_at_s:
+            self._note_at_s = time.monotonic() + _NOTE_EVERY_S
             self._noted = Standing(self._next_sequence, problem, now_ms())
             write_standing(self._home, self._noted)
         if changed:

@@ -126,3 +126,10 @@ def test_a_job_goes_on_publishing_while_bars_are_removed(home: Home, monkeypatch
         assert reader.bars(NAME, "1s").height == 60 + 150
         assert reader.ticks_in("1s") == 600 + 150
         assert reader.bars(NAME, "1m")["ticks"].to_list() == [60] * 9
+
+
+def test_bars_of_a_clock_that_runs_ahead_do_not_make_the_others_old() -> None:
+    ahead = replace(progress(), frames="1s,1m", newest_tick_ms=100 * DAY_MS)
+    policy = Policy("1s", 7 * DAY_MS, "1m")
+    assert kept_from_ms(policy, [ahead], trusted_ms=92 * DAY_MS) == 85 * DAY_MS
+    assert kept_from_ms(policy, [ahead], trusted_ms=101 * DAY_MS) == 93 * DAY_MS
