@@ -5,12 +5,13 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from bar.csv_file import write_csv
 from bar.frames import FrameError, parse_frames
 from bar.reader import BarReader
-from cli import replay_layout
+from cli import replay_layout, replay_look
 from cli.errors import UserError
 from cli.replay_layout import layout_of
 from cli.texts import duration_ms
@@ -21,6 +22,7 @@ from control.jobs import replay_run
 from control.jobs.replay_run import Outcome, ReplayError, Request, Standing
 from control.jobs.replay_scratch import scratch_folder
 from feed.files.errors import ReplayFileError
+from feed.files.findings import late_advice
 from feed.tick import REASONS
 
 REJECT_COLUMNS = (
@@ -54,9 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="CSV, JSON, Parquet or Arrow, packed or not"
     )
     parser.add_argument("--frames", default="1s,1m,1h", help="frames to make, such as 1s,5m,1h (default %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="BARS.csv", help="where the bars go")
+    parser.add_argument("--out", type=Path, metavar="BARS.csv", help="where the bars go; needed without --dry-run")
     parser.add_argument("--rejects", type=Path, metavar="REJECTS.csv", help="where rows that are in no bar go")
     parser.add_argument("--lateness", default="5m", help="how late a tick may come behind its instrument's newest")
+    parser.add_argument("--dry-run", action="store_true", help="read the files, say what was found, and stop")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     replay_layout.add_arguments(parser)
 
@@ -64,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay the files and write bars and rejects."""
     request = _request(args)
+    if args.out is None and not args.dry_run:
+        raise UserError("Name a file for the bars with --out BARS.csv, or only look at the files with --dry-run.")
+    looked = replay_look.look(request, args)
+    if args.dry_run:
+        print(looked.as_json() if args.json else looked.as_text())
+        return 0 if looked.ticks else 1
+    sys.stderr.write(looked.as_text(short=True) + "\n")
+    request = replace(request, files=looked.files)
     for target in (args.out, args.rejects):
         _check_writable(target)
     scratch = Home.find().root / "replays"
@@ -82,7 +93,16 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"{error.filename or scratch}: {error.strerror}; free some space or name another place."
         ) from error
+    return report(outcome, args)
+
+
+def report(outcome: Outcome, args: argparse.Namespace) -> int:
+    """Print what became of everything, and what may help; return the exit code."""
     print(json.dumps(_as_json(outcome)) if args.json else _as_text(outcome, args))
+    if outcome.rejected.get("truncated_file"):
+        sys.stderr.write("barmill: A file is damaged, or ends too early; the rejects say where, and what is lost.\n")
+    if late := outcome.rejected.get("too_late"):
+        sys.stderr.write(f"barmill: {late_advice(late, outcome.latest_ms)}\n")
     if not outcome.accepted:
         sys.stderr.write(f"barmill: {_no_tick(outcome, args)}\n")
         return 1

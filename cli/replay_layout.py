@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def layout_of(args: argparse.Namespace) -> Layout:
     """Return the layout that the options describe; raise UserError where one makes no sense."""
-    sources = dict(_mapped(pair) for pair in args.map)
+    sources = dict[str, tuple[str, ...]]()
+    for pair in args.map:
+        field, columns = _mapped(pair)
+        if field in sources:
+            raise UserError(f"--map names {field} twice; join columns as in --map {field}=a{_JOIN}b.")
+        sources[field] = columns
     if args.id is not None:
         sources["id"] = _names(args.id, "--id")
     constants = {}

@@ -73,6 +73,7 @@ class Outcome:
     """What became of everything that was read, and how long it took.
 
     accepted: ticks in bars. folding_s: from the job's first tick to its last; the rest of total_s is start-up.
+    latest_ms: how far the latest of the ticks that came too late was behind.
     """
 
     read: int
@@ -81,6 +82,7 @@ class Outcome:
     bars: dict[str, int]
     total_s: float
     folding_s: float
+    latest_ms: int = 0
 
 
 def run(
@@ -197,4 +199,6 @@ def _account(log: TickLog, home: Home, *, total_s: float, folding_s: float) -> O
     wrong = {frame: ticks for frame, (_, ticks) in totals.items() if ticks != accepted}
     if wrong or (accepted and not totals):
         raise ReplayError(f"Of {read} rows read, {accepted} should be in the bars, but the frames hold {wrong}.")
-    return Outcome(read, accepted, rejected, {frame: bars for frame, (bars, _) in totals.items()}, total_s, folding_s)
+    bars = {frame: count for frame, (count, _) in totals.items()}
+    latest_ms = reader.rejects()["late_ms"].max() if late else 0
+    return Outcome(read, accepted, rejected, bars, total_s, folding_s, latest_ms if isinstance(latest_ms, int) else 0)

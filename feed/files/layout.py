@@ -9,6 +9,7 @@ from typing import Literal, Self
 import polars as pl
 
 from feed.files.errors import ReplayFileError
+from feed.files.suggestions import suggested_columns
 from feed.mapping.errors import MappingError
 from feed.mapping.paths import path_of
 from feed.mapping.row_mapping import CONSTANT, RowMapping
@@ -68,21 +69,33 @@ class Layout:
                 constants[name] = texts[0].removeprefix(CONSTANT)
             elif texts:
                 sources[name] = tuple(_column_of(text) for text in texts)
+        said = {*self.sources, *self.constants}
+        if said & {*_PRICES}:
+            said |= {*_PRICES}
         return replace(
             self,
-            sources={**sources, **self.sources},
-            constants={**constants, **self.constants},
+            sources={**{name: columns for name, columns in sources.items() if name not in said}, **self.sources},
+            constants={**{name: text for name, text in constants.items() if name not in said}, **self.constants},
             time_format=mapping.time_format if self.time_format == "auto" else self.time_format,
             zone=self.zone or mapping.zone,
         )
 
-    def fields(self, names: Sequence[str], where: str, *, paths: bool = False) -> "Fields":
+    def fields(
+        self,
+        names: Sequence[str],
+        where: str,
+        *,
+        paths: bool = False,
+        sample: Sequence[Mapping[str, str | None]] = (),
+    ) -> "Fields":
         """Return where each field is in a file with these columns; raise ReplayFileError where one is missing.
 
-        paths: a column may be a path into nested values, as in JSON.
+        paths: a column may be a path into nested values, as in JSON. sample: some rows, for better advice.
         """
         taken = {name for columns in self.sources.values() for name in columns}
         ways = [way for way in _PRICE_WAYS if any(name in self.sources or name in self.constants for name in way)]
+        if len(ways) > 1:
+            raise ReplayFileError("The price is mapped in several ways; give price, or open and close, or bid and ask.")
         open_fields = {*FIELDS} - {*_PRICES} | {name for way in ways or [*_PRICE_WAYS[:2]] for name in way}
         if not ways and not {"price", "price_open", "price_close"} & {*names}:
             open_fields |= {*_PRICE_WAYS[2]}
@@ -94,7 +107,7 @@ class Layout:
                 chosen[name] = tuple(self._found(one, name, names, where, paths) for one in self.sources[name])
             elif name in open_fields and name in names and name not in taken:
                 chosen[name] = (name,)
-        self._require({*chosen, *self.constants}, names, where)
+        self._require({*chosen, *self.constants}, names, where, sample)
         return Fields(self, chosen)
 
     def _found(self, column: str, name: str, names: Sequence[str], where: str, paths: bool) -> str:
@@ -115,7 +128,9 @@ class Layout:
             )
         return column
 
-    def _require(self, known: set[str], names: Sequence[str], where: str) -> None:
+    def _require(
+        self, known: set[str], names: Sequence[str], where: str, sample: Sequence[Mapping[str, str | None]]
+    ) -> None:
         """Raise ReplayFileError unless time, instrument and one way of saying the price are known."""
         priced = any(known.issuperset(way) for way in _PRICE_WAYS)
         missing = [name for name in ("time", "instrument") if name not in known] + ([] if priced else ["price"])
@@ -123,9 +138,11 @@ class Layout:
             options = [f"--map {name}=COLUMN" for name in missing]
             if "instrument" in missing:
                 options.append("--instrument NAME where the file holds only one")
+            likely = suggested_columns(names, sample, missing)
+            perhaps = " ".join(f"--map {name}={column}" for name, column in likely.items())
             raise ReplayFileError(
                 f"{where} has no column {' or '.join(missing)} but {_listed(names)};"
-                f" say which it is with {', '.join(options)}."
+                f" say which it is with {', '.join(options)}" + (f"; perhaps {perhaps}." if perhaps else ".")
             )
 
 

@@ -59,6 +59,17 @@ def csv_rows(lines: Lines, header: Sequence[str], separator: str, fields: Fields
     return _by_line(lines, _csv_line(header, separator), fields)
 
 
+def csv_sample(data: bytes, header: Sequence[str], separator: str, rows: int) -> list[Record]:
+    """Return the first rows of some lines as they are, without those that are broken."""
+    parse, sample = _csv_line(header, separator), list[Record]()
+    for line in data.split(b"\n", rows)[:rows]:
+        try:
+            sample.append(parse(line.decode("utf-8")))
+        except ValueError:
+            continue  # a reject, which the reader of rows makes
+    return sample
+
+
 def json_rows(lines: Lines, fields: Fields | None = None, names: Sequence[str] | None = None) -> Rows:
     """Read lines of a JSON Lines file; without `fields`, every member of the objects is a column.
 

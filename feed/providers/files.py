@@ -14,9 +14,22 @@ from feed.files.errors import ReplayFileError
 from feed.files.json_documents import array_lines, json_kind
 from feed.files.layout import Fields, Layout
 from feed.files.lines import CutLine, Lines, read_lines
-from feed.files.tables import SEPARATORS, Rows, csv_rows, cut_line, header_of, json_record, json_rows, nothing, refused
+from feed.files.tables import (
+    SEPARATORS,
+    Record,
+    Rows,
+    csv_rows,
+    csv_sample,
+    cut_line,
+    header_of,
+    json_record,
+    json_rows,
+    nothing,
+    refused,
+)
 
 _SAMPLE_ROWS = 1_000
+_SHOWN_ROWS = 20
 _NUMBER = re.compile(r"[+-]?\d[\d.,:/ TZ+-]*(?:[eE][+-]?\d+)?")
 
 
@@ -75,26 +88,27 @@ def _json(document: Document, layout: Layout, kind: str) -> Iterator[tuple[Shape
         if isinstance(lines, CutLine):
             yield shape, cut_line(lines)
             continue
-        if fields is None and (names := _members(lines, parts, document.shown)):
-            shape, fields = replace(shape, columns=names), layout.fields(names, document.shown, paths=True)
+        if fields is None and (sample := _sample(lines, parts, document.shown)):
+            names = list(dict.fromkeys(name for row in sample for name in row))
+            fields = layout.fields(names, document.shown, paths=True, sample=sample[:_SHOWN_ROWS])
+            shape = replace(shape, columns=names)
         yield shape, json_rows(lines, fields, parts)
 
 
-def _members(lines: Lines, parts: Sequence[str] | None, shown: str) -> list[str]:
-    """Return the names that the first rows have, in their order."""
-    names = dict[str, None]()
-    rows = lines.data.split(b"\n", _SAMPLE_ROWS)[:_SAMPLE_ROWS]
+def _sample(lines: Lines, parts: Sequence[str] | None, shown: str) -> list[Record]:
+    """Return the first rows that can be read."""
+    rows, sample = lines.data.split(b"\n", _SAMPLE_ROWS)[:_SAMPLE_ROWS], list[Record]()
     for row in rows:
         try:
-            names.update(dict.fromkeys(json_record(row.decode("utf-8"), (), parts)))
+            sample.append(json_record(row.decode("utf-8"), (), parts))
         except ValueError:
             continue  # a reject, which the reader of rows makes
-    if not names and rows[0].lstrip().startswith(b"["):
+    if not sample and rows[0].lstrip().startswith(b"["):
         raise ReplayFileError(
             f"{shown} holds lists, such as {rows[0].decode('utf-8', 'replace')[:80]}; name their parts with"
             " --columns a,b,c, or number them with --no-header."
         )
-    return list(names)
+    return [row for row in sample if row]
 
 
 def _csv(document: Document, layout: Layout) -> Iterator[tuple[Shape, Rows]]:
@@ -108,7 +122,8 @@ def _csv(document: Document, layout: Layout) -> Iterator[tuple[Shape, Rows]]:
         if shape is None or fields is None:
             columns, separator, lines = _columns(document, layout, lines)
             shape = Shape(document, "CSV", columns, separator)
-            fields = layout.fields(columns, document.shown)
+            sample = csv_sample(lines.data, columns, separator, _SHOWN_ROWS)
+            fields = layout.fields(columns, document.shown, sample=sample)
             yield shape, nothing(lines.first_line - 1)
         if lines.data:
             yield shape, csv_rows(lines, _distinct(shape.columns), shape.separator, fields)
