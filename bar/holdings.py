@@ -19,7 +19,7 @@ from bar.sharding import shard_of
 from bar.sqlite import Database
 
 _NEWEST = "SELECT last_tick_ms FROM bars WHERE instrument = ? AND frame = ? AND changed_ms <= ? AND start_ms < ?"
-_COVERED = "frames, shards, shard, lateness_ms, begun_sequence, next_sequence, newest_tick_ms, final, updated_ms"
+_COVERED = "job, frames, shards, shard, lateness_ms, begun_sequence, next_sequence, newest_tick_ms, final, updated_ms"
 _EVERY_INSTRUMENT = ""
 _EVER_MS = 2**62
 # How far ahead of the clock a live tick may be at most (feed/tick.py); nothing that starts later was known.
@@ -30,6 +30,7 @@ AHEAD_MS = 5_000
 class Cover:
     """How far one shard of a job came while it made these frames."""
 
+    job: str
     frames: frozenset[Frame]
     shards: int
     shard: int
@@ -168,8 +169,8 @@ def read_covers(db: Database) -> list[Cover]:
     else:
         return []
     return [
-        Cover(frozenset(parse_frames(frames)), shards, shard, lateness_ms, begun, after, newest_ms, bool(final), at_ms)
-        for frames, shards, shard, lateness_ms, begun, after, newest_ms, final, at_ms in rows
+        Cover(job, frozenset(parse_frames(frames)), shards, shard, lateness_ms, begun, to, newest_ms, bool(final), at)
+        for job, frames, shards, shard, lateness_ms, begun, to, newest_ms, final, at in rows
     ]
 
 

@@ -11,9 +11,9 @@ import polars as pl
 
 from bar import query
 from bar.frames import USUAL_FRAMES, Frame, parse_frame
-from bar.holdings import holdings
+from bar.holdings import Cover, holdings, read_covers
 from bar.model import BAR_SCHEMA
-from bar.pieces import pieces
+from bar.pieces import Piece, pieces
 from bar.query import BarQuery, FrameNotStoredError, Splice
 from bar.sqlite import Database
 from bar.sqlite_file import open_for_reading
@@ -225,6 +225,14 @@ class BarReader:
         return [
             Progress(**{**dict(zip(names, row, strict=True)), "final": bool(row[names.index("final")])}) for row in rows
         ]
+
+    def covers(self) -> list[Cover]:
+        """Return how far each way of making frames ever came, also those of jobs that are gone."""
+        return read_covers(self._db)
+
+    def pieces(self, instrument: str, frame: Frame) -> Sequence[Piece]:
+        """Return which stored frames answer for which stretch of time, oldest first (see bar/pieces.py)."""
+        return self._splice(instrument, frame).pieces
 
     def written(self) -> dict[str, int]:
         """Return how many bars and versions of bars each job has written."""

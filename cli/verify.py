@@ -9,6 +9,7 @@ from bar.sqlite_file import StoreMissingError
 from bar.verification import Verdict, verify
 from cli.errors import UserError
 from control.home import Home
+from control.jobs.views import should_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,16 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, and say what was found; 0 only when every bar is the same."""
+    """Compare, and say what was found; 0 only when every bar is the same and no frame has stopped."""
     home = Home.find()
     try:
-        verdict = verify(home.ticks_db, home.bars_db, _show)
+        verdict = verify(home.ticks_db, home.bars_db, _show, should_run(home))
     except StoreMissingError as error:
         raise UserError(str(error)) from error
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[2K")
     print(json.dumps(asdict(verdict)) if args.json else _as_text(verdict))
-    return 1 if verdict.different else 0
+    return 0 if verdict.good else 1
 
 
 def _show(share: float) -> None:
@@ -40,6 +41,9 @@ def _as_text(verdict: Verdict) -> str:
         f"ticks  {verdict.ticks:,} read by the jobs: {verdict.in_bars:,} in bars, {verdict.late:,} too late",
         f"bars   {verdict.bars:,} recomputed and compared, {verdict.different:,} different",
     ]
+    if verdict.shown:
+        made = f"       {verdict.shown:,} more that pages make of them compared, {verdict.shown_different:,} different"
+        lines.append(made)
     if verdict.unverifiable:
         lines.append(
             f"       {verdict.unverifiable:,} cannot be recomputed: they are older than the tick log or than what is"
@@ -50,4 +54,4 @@ def _as_text(verdict: Verdict) -> str:
             f"       {verdict.ahead:,} came from Kafka ahead of their job's progress, and were compared with"
             " as many ticks as they hold"
         )
-    return "\n".join([*lines, *verdict.examples])
+    return "\n".join([*lines, *(f"stopped  {sentence}" for sentence in verdict.stopped), *verdict.examples])

@@ -342,6 +342,11 @@ class TickLog:
         row = self._db.conn.execute(query, (source,)).fetchone()
         return None if row[0] is None else int(row[0])
 
+    def arrived_ms(self) -> int:
+        """Return when the last ticks came; 0 where there are none."""
+        row = self._db.conn.execute("SELECT received_ms FROM blocks ORDER BY first_sequence DESC LIMIT 1").fetchone()
+        return 0 if row is None else int(row[0])
+
     def recent(self, from_ns: int, source: str | None = None) -> Iterator[pl.DataFrame]:
         """Yield the ticks of every block, or every one of a source, that may hold a time from `from_ns` on."""
         query = (

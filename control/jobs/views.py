@@ -74,6 +74,11 @@ def job_views(home: Home) -> Sequence[JobView]:
         return ()
 
 
+def should_run(home: Home) -> frozenset[str]:
+    """Return the jobs that should run."""
+    return frozenset(one.name for one in job_views(home) if one.desired == Desired.RUNNING)
+
+
 def job_detail(home: Home, name: str) -> JobDetail | None:
     """Return a job with its last versions, runs and operations, and all its savepoints; None if there is none."""
     try:

@@ -163,8 +163,19 @@ def _verdict(verdict: Verdict) -> str:
         if verdict.unverifiable
         else ""
     )
+    stopped = "".join(f"\n\n:red[●] {plain(sentence)}" for sentence in verdict.stopped)
     if verdict.different:
-        return f":red[●] **{verdict.different:,} of {verdict.bars:,} bars differ** from a recomputation.{beyond}"
+        return (
+            f":red[●] **{verdict.different:,} of {verdict.bars:,} bars differ** from a recomputation.{beyond}{stopped}"
+        )
+    if verdict.shown_different:
+        many = f"{verdict.shown_different:,} of {verdict.shown:,}"
+        return f":red[●] **{many} bars that pages make of stored ones differ** from a recomputation.{beyond}{stopped}"
+    if stopped:
+        return (
+            f":red[●] **Frames have stopped**, although all {verdict.bars:,} bars equal a recomputation"
+            f" from {verdict.ticks:,} ticks.{beyond}{stopped}\n\n"
+        )
     return (
         f":green[●] **All {verdict.bars:,} bars equal a recomputation** from {verdict.ticks:,} ticks, of which"
         f" {verdict.late:,} were too late.{beyond}"

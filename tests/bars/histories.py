@@ -22,13 +22,13 @@ from feed.upkeep import drop_older
 from flink_jobs.shard import Cursor, Shard
 from flink_jobs.spec import BarsJobSpec
 from flink_jobs.sqlite_source import SqliteSource
-from tests.bars.ticks import START_MS, ticks
+from tests.bars.ticks import ticks
 
 LATENESS_MS = 20_000
 INSTRUMENTS = ("A", "B")
 # A stored vwap is rounded to 15 digits, and so is the one that is made of several.
 _VWAP_IS_OFF_BY = 2e-14
-_NO_REJECTS = pl.DataFrame(schema=REJECT_SCHEMA)
+NO_REJECTS = pl.DataFrame(schema=REJECT_SCHEMA)
 
 Checkpoint = list[tuple[Cursor, list[pl.DataFrame]]]
 
@@ -74,7 +74,7 @@ class History:
         self.ticks = pl.concat([self.ticks, batch])
         newest_ms = int(self.ticks.select(pl.max("time_ns")).item()) // 1_000_000
         self.log.append(
-            "market", batch.drop("sequence"), _NO_REJECTS, read=len(rows), cursor="", complete_to_ms=newest_ms
+            "market", batch.drop("sequence"), NO_REJECTS, read=len(rows), cursor="", complete_to_ms=newest_ms
         )
         with self.log.db.atomic():  # a block is as old as it is far down the log
             self.log.db.execute("UPDATE blocks SET received_ms = first_sequence")
@@ -166,7 +166,7 @@ class History:
         made = self.reader.read(BarQuery(name, frame))
         expected = recompute.bars(self._accepted(name, frame), frame)
         known = list[tuple[int, int]]()
-        for piece in self.reader._splice(name, frame).pieces:
+        for piece in self.reader.pieces(name, frame):
             if known and known[-1][1] == piece.from_ms and not piece.doubtful:
                 known[-1] = (known[-1][0], piece.to_ms)
             elif not piece.doubtful:
@@ -204,6 +204,3 @@ def assert_same(made: pl.DataFrame, expected: pl.DataFrame, what: str) -> None:
 def opened(path: Path) -> closing[History]:
     """Return a history that is closed at the end of a block."""
     return closing(History(path))
-
-
-__all__ = ["INSTRUMENTS", "LATENESS_MS", "START_MS", "History", "opened"]

@@ -1,4 +1,4 @@
-"""What the comparison with a recomputation makes of bars that are newer than the progress beside them."""
+"""What the comparison with a recomputation makes of bars ahead of progress, and of frames that have stopped."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bar.verification import Verdict, verify
+from tests.bars.histories import NO_REJECTS, History, opened
 from tests.bars.test_shard import Market
 
 
@@ -18,6 +19,7 @@ def market(tmp_path: Path) -> Iterator[Market]:
     one.arrive((700, "A", 9.0, 1.0), (2_100, "A", 5.0, 1.0))
     with one.store.db.atomic():
         one.store.db.conn.execute("UPDATE progress SET next_sequence = ?, read = ?", known)
+        one.store.db.conn.execute("UPDATE coverage SET next_sequence = ?", known[:1])
     yield one
     one.log.close()
     one.store.close()
@@ -48,3 +50,64 @@ def test_bars_from_kafka_that_are_wrong_are_found_all_the_same(market: Market, w
     with market.store.db.atomic():
         market.store.db.conn.execute(f"UPDATE bars SET {wrong} WHERE frame = '1s' AND high = 9.0")
     assert verdict_of(market).different == 1
+
+
+def beside(history: History, *, minutes: int) -> Verdict:
+    """Let a job of 5s and 5m run for the first half of so many minutes, and another one of 1s and 1m all the time."""
+    history.create("bars", "1s,1m")
+    history.create("fives", "5s,5m")
+    history.start("bars")
+    history.start("fives")
+    for minute in range(minutes):
+        history.arrive([(minute * 60_000 + at, "A", 1.0 + minute, 1.0) for at in (0, 31_000)])
+        history.poll("bars")
+        if minute < minutes // 2:
+            history.poll("fives")
+    return verify(history.folder / "ticks.sqlite", history.folder / "bars.sqlite", lambda _: None)
+
+
+def silent_for(history: History, job: str, ms: int) -> None:
+    with history.store.db.atomic():
+        history.store.db.conn.execute("UPDATE coverage SET updated_ms = updated_ms - ? WHERE job = ?", (ms, job))
+
+
+def test_what_pages_make_of_stored_bars_is_compared_too(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        verdict = beside(history, minutes=40)
+        assert (verdict.different, verdict.good) == (0, True)
+        # 5s, 15s and 30s, then 5m, 15m and 30m, then 1h, 4h and 1d; only 1s and 1m are shown as they are stored.
+        assert verdict.shown == 3 * 80 + (9 + 4 + 2) + 3
+        with history.store.db.atomic():
+            history.store.db.execute("UPDATE coverage SET next_sequence = 999 WHERE job = 'fives'")
+        wrong = verify(tmp_path / "ticks.sqlite", tmp_path / "bars.sqlite", lambda _: None)
+        assert wrong.shown_different > 0
+
+
+def test_a_frame_that_stopped_while_others_go_on_is_a_failure(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        beside(history, minutes=4)
+        silent_for(history, "fives", 61_000)
+        history.delete("fives")
+        verdict = verify(tmp_path / "ticks.sqlite", tmp_path / "bars.sqlite", lambda _: None)
+        assert (verdict.different, verdict.good) == (0, False)
+        assert [one.split(":")[0] for one in verdict.stopped] == ["5s", "5m"]
+        assert verdict.stopped[0].endswith("by the job fives, although others are; start a job that makes them.")
+
+
+@pytest.mark.parametrize("wanted", [(), ("bars",)])
+def test_a_frame_whose_job_should_run_but_does_not_read_is_a_failure(tmp_path: Path, wanted: tuple[str, ...]) -> None:
+    with opened(tmp_path) as history:
+        history.create("bars", "1s,1m")
+        history.start("bars")
+        history.arrive([(0, "A", 1.0, 1.0)])
+        history.poll("bars")
+        silent_for(history, "bars", 61_000)
+        with history.log.db.atomic():
+            history.log.db.execute("UPDATE blocks SET received_ms = (SELECT updated_ms FROM sources)")
+        files = tmp_path / "ticks.sqlite", tmp_path / "bars.sqlite"
+        assert verify(*files, lambda _: None, wanted).stopped == []  # all there is was read
+        batch = history.ticks.drop("sequence")
+        history.log.append("market", batch, NO_REJECTS, read=1, cursor="", complete_to_ms=None)
+        assert [one.split(":")[0] for one in verify(*files, lambda _: None, wanted).stopped] == (
+            ["1s", "1m"] if wanted else []
+        )

@@ -299,6 +299,13 @@ def test_punctuality_in_one_line(ticks: int, late_ms: list[float], line: str) ->
             ":red[●] **3 of 4 bars differ** from a recomputation. Compared 5.0 s ago, in 4 s.",
         ),
         (
+            Standing(
+                State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, shown=6, stopped=["5m: so."])
+            ),
+            ":red[●] **Frames have stopped**, although all 4 bars equal a recomputation from 9 ticks.\n\n"
+            ":red[●] 5m\\: so.\n\n Compared 5.0 s ago, in 4 s.",
+        ),
+        (
             Standing(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict()),
             ":gray[●] There was no bar that could be compared. Compared 5.0 s ago, in 4 s.",
         ),
