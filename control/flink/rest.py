@@ -1,10 +1,8 @@
 """A small client of the JobManager's REST API."""
 
 import fcntl
-import io
 import re
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 
 import requests
 
+from control.flink.empty_jar import empty_jar
 from control.flink.model import (
     Checkpoint,
     Checkpoints,
@@ -231,10 +230,7 @@ class FlinkRest:
             if jar["name"] == _JAR_NAME:
                 return str(jar["id"])
         # PythonDriver is in the cluster's class path already; the API only insists on naming some jar.
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w") as jar_file:
-            jar_file.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n\n")
-        upload = {"jarfile": (_JAR_NAME, content.getvalue(), "application/java-archive")}
+        upload = {"jarfile": (_JAR_NAME, empty_jar(), "application/java-archive")}
         return str(self._call("POST", "/jars/upload", files=upload)["filename"]).rpartition("/")[2]
 
     def _cancel_strays(self, before: set[str]) -> None:
