@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from control.home import REPO_ROOT, Home
-from control.machine import tether
+from control.machine import supervising, tether
 from control.machine.process_table import Process, Usage, end, process, read_note, usage, write_note
 from control.waiting import wait_until
 
@@ -102,7 +102,9 @@ class Supervisor:
             sys.executable,
             [
                 *tethered(signal.SIGTERM if tied else None, os.getpid(), "-"),
-                *(sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(self._configuration)),
+                # Not as a module, which would depend on the caller's PYTHONPATH.
+                *(sys.executable, "-P", str(supervising.__file__), "--nodaemon", "--silent"),
+                *("-c", str(self._configuration)),
             ],
             os.environ,
             file_actions=[

@@ -26,9 +26,12 @@ def main(signal_number: int, parent_pid: int, pid_file: str, command: list[str])
         # Only the built-in open: importing more would cost more than the rest of this program.
         with open(f"/proc/{os.getpid()}/stat") as stat:  # noqa: PTH123
             started = stat.read().rpartition(")")[2].split()[19]
-        with open(f"{pid_file}.new", "w") as note:  # noqa: PTH123
-            note.write(f"{os.getpid()} {started}\n")
-        os.replace(f"{pid_file}.new", pid_file)  # noqa: PTH105
+        try:
+            with open(f"{pid_file}.new", "w") as note:  # noqa: PTH123
+                note.write(f"{os.getpid()} {started}\n")
+            os.replace(f"{pid_file}.new", pid_file)  # noqa: PTH105
+        except OSError as error:  # a full disk; the kernel ends the command with its parent all the same
+            print(f"no note of process {os.getpid()}: {error}", file=sys.stderr)
     os.execv(command[0], command)
 
 

@@ -1,6 +1,8 @@
 """Supervision with a real supervisord, over small programs."""
 
+import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from supervisor.loggers import LogRecord
 
 from control.home import Home
 from control.machine.process_table import Process, read_note
 from control.machine.processes import Program, Supervisor, SupervisorError
+from control.machine.supervising import DroppingLog
 from control.waiting import wait_until
+from tests.small_disk import fill, small_disk
 
 SLEEP = Program("sleeper", ["/bin/sleep", "1000"])
 DEAF = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
@@ -161,3 +166,48 @@ def test_a_supervisor_that_cannot_start_says_where_the_reason_stands(home: Home)
     with pytest.raises(SupervisorError, match=r"supervisord\.out"):
         Supervisor(home).start([Program("x", ["/bin/true"], folder=Path("/no/such/folder\n[broken"))], tied=True)
     Supervisor(home).stop()
+
+
+CHATTER = "import itertools, time; [print('words ' * 99, flush=True) or time.sleep(0.005) for _ in itertools.count()]"
+
+
+def test_a_full_disk_costs_log_lines_and_no_process(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 2) as mounted:
+        if not mounted:
+            pytest.skip("a small file system can be mounted only by root")
+        home = Home(tmp_path / "disk" / "home").create()
+        log = home.log / "chatter.log"
+        with started(home, python("chatter", CHATTER)) as supervisor:
+            first = noted(home, "chatter")
+            said(home, "chatter")
+            filler = fill(tmp_path / "disk")
+            pages = -(-log.stat().st_size // mmap.PAGESIZE)  # what is left of the last one may still be filled
+            os.kill(first.pid, signal.SIGKILL)  # what dies meanwhile comes back as well
+            assert wait_until(lambda: _other_pid(supervisor, first.pid), TIMEOUT_S)
+            assert log.stat().st_size <= pages * mmap.PAGESIZE
+            filler.unlink()
+            assert wait_until(lambda: b"could not be written here" in log.read_bytes(), TIMEOUT_S)
+            assert all(one.running for one in supervisor.status())
+        text = log.read_text()
+        counted = re.search(r"\[(\d+) messages \((\d+) bytes\) could not be written here\]\n", text)
+        assert counted
+        assert int(counted[1]) > 0
+        assert int(counted[2]) >= int(counted[1])
+
+
+def _other_pid(supervisor: Supervisor, pid: int) -> bool:
+    [one] = supervisor.status()
+    return one.state == "RUNNING" and one.pid != pid
+
+
+def test_logs_stay_bounded(tmp_path: Path) -> None:
+    log = DroppingLog(str(tmp_path / "log"), max_bytes=100, backups=2)
+    for number in range(41):
+        log.emit(LogRecord(20, f"line {number:02} of what is said\n".encode()))
+    log.close()
+    files = sorted(tmp_path.iterdir())
+    assert [path.name for path in files] == ["log", "log.1", "log.2"]
+    assert all(path.stat().st_size <= 130 for path in files)
+    assert "line 40" in "".join(path.read_text() for path in files)
+    log.remove()
+    assert not (tmp_path / "log").exists()
