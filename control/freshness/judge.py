@@ -106,6 +106,15 @@ def why_not_fed(flow: Flow, frame: Frame) -> Freshness | None:
     return _of_jobs(flow, ShownFrame(frame))
 
 
+def at_rest(makers: Iterable[Maker]) -> dict[str, str]:
+    """Return by name why each job rests that is not meant to run: it was stopped or deleted, or never started."""
+    return {
+        maker.name: _on_purpose(f"The job {maker.name}", maker).sentence
+        for maker in makers
+        if maker.intent in (Intent.STOP, Intent.DELETED)
+    }
+
+
 def worst(judged: Iterable[Freshness]) -> Freshness:
     """Return the worst of these, one at least."""
     return max(judged, key=lambda one: _WORST_LAST.index(one.level))

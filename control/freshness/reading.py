@@ -12,7 +12,7 @@ from bar.store import Progress
 from control.feeds.store import feeds_of
 from control.feeds.views import current_states
 from control.freshness.flow import Asked, Flow, Intent, Maker
-from control.freshness.judge import Freshness, ShownFrame, freshness
+from control.freshness.judge import Freshness, ShownFrame, at_rest, freshness
 from control.home import Home
 from control.jobs.ledger import Job, JobLedger, JobStatus
 from control.jobs.operations import Kind
@@ -42,6 +42,12 @@ def read_flow(home: Home) -> Flow:
     problem, markets = kafka_problem(home), _markets(home)
     jobs = (*present, *_deleted(progress, {one.name for one in present}, ends))
     return Flow(at_ms, sources, progress, end_sequence, problem, well, troubles, markets, jobs)
+
+
+def jobs_at_rest(home: Home) -> dict[str, str]:
+    """Return by name why each job rests that is not meant to run, deleted ones that left bars included."""
+    present, ends = _jobs(home)
+    return at_rest([*present, *_deleted(_progress(home), {one.name for one in present}, ends)])
 
 
 def newest_tick_ms(reader: BarReader, instrument: str) -> int | None:

@@ -8,7 +8,7 @@ from control.monitor.flow import Log
 from control.monitor.history import History
 from control.monitor.jobs import WatchedJob
 from control.monitor.judge import KeyExpiry, Seen, judge
-from control.monitor.metrics import Metric, Reading
+from control.monitor.metrics import Kind, Metric, Reading, Subject
 from control.monitor.rules import WINDOW_MS, rules
 from control.monitor.standing import Key, Standing, advance
 from control.monitor.webhook import webhook_url
@@ -42,7 +42,8 @@ class Alarm:
         changes = advance(self._standings, judge(seen, now), now, seen.at_ms)
         if changes.raised or changes.cleared:
             deliver = webhook_url(self._home) is not None
-            note_changes(self._db, seen.at_ms, now, changes.raised, changes.cleared, deliver=deliver)
+            because = {str(Subject(Kind.JOB, name)): why for name, why in seen.at_rest.items()}
+            note_changes(self._db, seen.at_ms, now, changes.raised, changes.cleared, because, deliver=deliver)
         self._standings = changes.standings
 
 
@@ -55,8 +56,9 @@ def seen_at(
     keys: Sequence[KeyExpiry],
     kafka_problem: str,
     feeds: Mapping[str, ConnectionState],
+    at_rest: Mapping[str, str],
 ) -> Seen:
     """Put together what there is to judge."""
     recent = {metric: history.recent(metric, at_ms - back_ms) for metric, back_ms in _LOOKED_BACK.items()}
     problems = {source.name: source.problem for source in log.running if source.problem}
-    return Seen(at_ms, readings, recent, jobs, problems, keys, kafka_problem, feeds)
+    return Seen(at_ms, readings, recent, jobs, problems, keys, kafka_problem, feeds, at_rest)

@@ -1,13 +1,14 @@
 """The alerts, in the control database: raised and cleared by the controller, acknowledged by people.
 
-    alerts   id, trouble, subject, severity, sentence, raised_ms, cleared_ms, acknowledged_ms, acknowledged_by
+    alerts   id, trouble, subject, severity, sentence, raised_ms, cleared_ms, acknowledged_ms, acknowledged_by,
+             cleared_because
 
 Of one trouble of one subject at most one alert is open. Each that is raised or cleared is also put up for delivery to
 the webhook, if there is one, in the same transaction (see delivery.py).
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -26,7 +27,9 @@ from control.people.accounts import account_migrations
 from control.people.roles import Actor, Permission
 
 _KEPT_MS = 90 * 86_400_000
-_COLUMNS = "id, trouble, subject, severity, sentence, raised_ms, cleared_ms, acknowledged_ms, acknowledged_by"
+_COLUMNS = (
+    "id, trouble, subject, severity, sentence, raised_ms, cleared_ms, acknowledged_ms, acknowledged_by, cleared_because"
+)
 _migrations = Migrations("alerts")
 
 
@@ -45,9 +48,18 @@ def create(db: Database) -> None:
     db.conn.execute("CREATE UNIQUE INDEX open_alerts ON alerts (trouble, subject) WHERE cleared_ms IS NULL")
 
 
+@_migrations()
+def say_why_cleared(db: Database) -> None:
+    """Add why an alert was cleared."""
+    db.conn.execute("ALTER TABLE alerts ADD COLUMN cleared_because TEXT NOT NULL DEFAULT ''")
+
+
 @dataclass(frozen=True)
 class Alert:
-    """One alert; open until it is cleared."""
+    """One alert; open until it is cleared.
+
+    cleared_because: what a person did that ended it, in a sentence; '' where all is well again.
+    """
 
     id: int
     trouble: str
@@ -58,6 +70,7 @@ class Alert:
     cleared_ms: int | None = None
     acknowledged_ms: int | None = None
     acknowledged_by: str | None = None
+    cleared_because: str = ""
 
 
 def open_alert_db(home: Home) -> Database:
@@ -92,9 +105,19 @@ def standings(db: Database) -> dict[Key, Standing]:
 
 
 def note_changes(
-    db: Database, at_ms: int, rules: Rules, raised: Sequence[Finding], cleared: Sequence[Key], *, deliver: bool
+    db: Database,
+    at_ms: int,
+    rules: Rules,
+    raised: Sequence[Finding],
+    cleared: Sequence[Key],
+    because: Mapping[str, str] | None = None,
+    *,
+    deliver: bool,
 ) -> None:
-    """Keep what was raised and cleared, put both up for delivery if asked to, and forget what is long over."""
+    """Keep what was raised and cleared, put both up for delivery if asked to, and forget what is long over.
+
+    because: by subject, what a person did that clears its alerts.
+    """
     with immediate(db):
         for finding in raised:
             values = (finding.trouble, finding.subject, rules[finding.trouble].severity, finding.sentence, at_ms)
@@ -105,7 +128,9 @@ def note_changes(
         for trouble, subject in cleared:
             where = "trouble = ? AND subject = ? AND cleared_ms IS NULL"
             for (number,) in db.conn.execute(f"SELECT id FROM alerts WHERE {where}", (trouble, subject)).fetchall():
-                db.conn.execute("UPDATE alerts SET cleared_ms = ? WHERE id = ?", (at_ms, number))
+                why = (because or {}).get(subject, "")
+                query = "UPDATE alerts SET cleared_ms = ?, cleared_because = ? WHERE id = ?"
+                db.conn.execute(query, (at_ms, why, number))
                 if deliver:
                     put_up(db, number, Event.CLEARED, at_ms)
         db.conn.execute("DELETE FROM alerts WHERE cleared_ms < ?", (at_ms - _KEPT_MS,))

@@ -135,11 +135,13 @@ class Courier:
         body: dict[str, object] = {"id": delivery.id, "event": delivery.event, "from": "barmill"}
         if delivery.event == Event.TEST:
             return body | {"text": "Barmill: this is a test; alerts arrive here."}
-        columns = ("id", "trouble", "subject", "severity", "sentence", "raised_ms", "cleared_ms")
+        columns = ("id", "trouble", "subject", "severity", "sentence", "raised_ms", "cleared_ms", "cleared_because")
         row = self._db.conn.execute(
             f"SELECT {', '.join(columns)} FROM alerts WHERE id = ?", (delivery.alert,)
         ).fetchone()
         alert = dict(zip(columns, row, strict=True)) if row is not None else {}
         over = delivery.event == Event.CLEARED
         text = f"Barmill, {'over' if over else alert.get('severity')}: {alert.get('sentence')}"
-        return body | {"text": text, "alert": alert if over else alert | {"cleared_ms": None}}
+        if over and alert.get("cleared_because"):
+            text = f"{text} {alert['cleared_because']}"
+        return body | {"text": text, "alert": alert if over else alert | {"cleared_ms": None, "cleared_because": ""}}

@@ -14,7 +14,7 @@ How the delays are measured:
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +63,14 @@ def read_log(path: Path) -> Log:
         return Log()
 
 
-def measure_flow(home: Home, log: Log, at_ms: int, since_ms: int) -> list[Reading]:
-    """Measure sources and jobs at this moment; latencies are of the bars that changed since `since_ms`."""
+def measure_flow(home: Home, log: Log, at_ms: int, since_ms: int, at_rest: Collection[str] = ()) -> list[Reading]:
+    """Measure sources and jobs at this moment; latencies are of the bars that changed since `since_ms`.
+
+    at_rest: jobs that are not meant to run, which have no backlog and no lag.
+    """
     try:
         with closing(BarReader.open(home.bars_db)) as reader:
-            jobs = list(_jobs(reader, log, at_ms, since_ms))
+            jobs = list(_jobs(reader, log, at_ms, since_ms, at_rest))
     except (StoreMissingError, sqlite3.OperationalError):
         jobs = []
     return [*_sources(log, at_ms), *jobs]
@@ -84,11 +87,11 @@ def _sources(log: Log, at_ms: int) -> Iterator[Reading]:
             yield Reading(subject, Metric.ARRIVAL_DELAY_S, _seconds(arrived_ms - source.newest_ns // _NS_PER_MS))
 
 
-def _jobs(reader: BarReader, log: Log, at_ms: int, since_ms: int) -> Iterator[Reading]:
+def _jobs(reader: BarReader, log: Log, at_ms: int, since_ms: int, at_rest: Collection[str]) -> Iterator[Reading]:
     written = reader.written()
     by_job: dict[str, list[Progress]] = {}
     for shard in reader.progress():
-        if at_ms - shard.updated_ms < _GONE_AFTER_MS:
+        if shard.job not in at_rest and at_ms - shard.updated_ms < _GONE_AFTER_MS:
             by_job.setdefault(shard.job, []).append(shard)
     for job, shards in by_job.items():
         subject = Subject(Kind.JOB, job)

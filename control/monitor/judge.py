@@ -36,7 +36,7 @@ class Seen:
     recent: values over a while, oldest first: of the last ten minutes for what tells restarts, of the last minute for
     rates of rejects. problems: why a source delivers nothing, by its name, where it says so.
     kafka_problem: why ticks do not get from the tick log to Kafka, in a sentence; '' if they do, None if not known.
-    feeds: how the connection of each feed stands, where that is known.
+    feeds: how the connection of each feed stands, where that is known. at_rest: why a job is not meant to run, by name.
     """
 
     at_ms: int
@@ -47,6 +47,7 @@ class Seen:
     keys: Sequence[KeyExpiry] = ()
     kafka_problem: str | None = None
     feeds: Mapping[str, ConnectionState] = field(default_factory=dict)
+    at_rest: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, metric: Metric) -> dict[str, float]:
         """Return the newest value of a metric by the name of its subject."""
@@ -106,6 +107,8 @@ def _job_restarts(seen: Seen, most: float) -> _Verdicts:
     """Count both kinds: Flink's own restarts of a run, and runs that followed one another."""
     inside, runs = seen.recent.get(Metric.RESTARTS, {}), seen.recent.get(Metric.RUN_STARTED_S, {})
     for job in seen.jobs:
+        if not job.should_run:
+            continue  # whatever it did before it was stopped is over
         subject = Subject(Kind.JOB, job.name)
         count = _rise(inside.get(subject, ())) + _changes(runs.get(subject, ()))
         sentence = f"The job {job.name} was restarted {count:g} times within 10 minutes; its exceptions say why."
@@ -122,6 +125,8 @@ def _rejects(seen: Seen, most_per_s: float) -> _Verdicts:
         sentence = f"More than {most_per_s:g} rows a second from {subject.name} are refused; see which and why."
         yield str(subject), _above(_over_a_minute(values), most_per_s), sentence
     for subject, values in seen.recent.get(Metric.TICKS_LATE_PER_S, {}).items():
+        if subject.name in seen.at_rest:
+            continue
         sentence = f"The job {subject.name} refuses more than {most_per_s:g} ticks a second as too late; see which."
         yield str(subject), _above(_over_a_minute(values), most_per_s), sentence
 

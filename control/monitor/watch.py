@@ -14,6 +14,7 @@ from typing import Protocol
 from bar.clock import now_ms
 from control.feeds.views import current_states
 from control.flink.rest import FlinkRest
+from control.freshness.reading import jobs_at_rest
 from control.home import Home
 from control.monitor.alarm import Alarm, seen_at
 from control.monitor.alerts import open_alert_db
@@ -63,14 +64,15 @@ class Watch:
         at_ms = now_ms()
         jobs, log = watched_jobs(self._home), read_log(self._home.ticks_db)
         cluster = measure_cluster(self._flink, jobs, at_ms)
-        flow = measure_flow(self._home, log, at_ms, self._looked_ms or at_ms - SAMPLE_MS)
+        resting = jobs_at_rest(self._home)
+        flow = measure_flow(self._home, log, at_ms, self._looked_ms or at_ms - SAMPLE_MS, resting)
         readings = [*flow, *cluster.readings, *measure_machine(self._home)]
         readings += self._rates.of(readings, at_ms)
         self._looked_ms = at_ms
         self._history.write(at_ms, readings, cluster.failures)
         keys, kafka = expiring_keys(self._home), kafka_problem(self._home)
         feeds = current_states(self._home, at_ms)
-        self._alarm.step(seen_at(at_ms, readings, self._history, jobs, log, keys, kafka, feeds))
+        self._alarm.step(seen_at(at_ms, readings, self._history, jobs, log, keys, kafka, feeds, resting))
 
 
 @contextmanager

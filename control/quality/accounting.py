@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from bar.frames import parse_frames
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
+from bar.store import Progress
+from control.freshness.reading import jobs_at_rest
 from control.home import Home
 from feed.ticklog import TickLog
 
@@ -34,28 +36,42 @@ class Account:
 def take_account(home: Home) -> Account:
     """Count everything there is in the stores of the home; one that nobody has made yet holds nothing."""
     # The bars first: what the job reads between the two looks then counts as waiting, not as lost.
-    read_by_job, in_bars, too_late = _in_bars(home)
+    read_by_job, next_sequence, in_bars, too_late = _in_bars(home)
     try:
         with TickLog.read_only(home.ticks_db) as log:
-            sources, refused = log.sources(), log.rejects_by_reason()
+            sources, refused, end_sequence = log.sources(), log.rejects_by_reason(), log.end_sequence()
     except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
-        sources, refused = (), {}
+        sources, refused, end_sequence = (), {}, 1
     read, accepted = sum(source.read for source in sources), sum(source.accepted for source in sources)
-    return Account(read, in_bars, too_late, refused, max(0, accepted - read_by_job))
+    waiting = accepted - read_by_job
+    if next_sequence is not None:
+        waiting = min(waiting, end_sequence - next_sequence)
+    waiting = max(0, waiting)
+    return Account(read, in_bars, too_late, refused, waiting)
 
 
-def _in_bars(home: Home) -> tuple[int, int, int]:
-    """Return (ticks the job has read, ticks in the bars, ticks refused as too late), all as of one moment."""
+def _in_bars(home: Home) -> tuple[int, int | None, int, int]:
+    """Return (ticks the job has read, where it is, ticks in the bars, ticks refused as too late), as of one moment.
+
+    Where it is: the next sequence, only if another job has read more ticks. The job may then have begun when the log
+    had dropped some, which that other one has put into bars, so they do not wait for it.
+    """
+    resting = jobs_at_rest(home)
     try:
         with BarReader.open(home.bars_db).at_one_moment() as reader:
-            progress = reader.progress()
-            if not progress:
-                return 0, 0, 0
-            # Where several jobs make the same bars, the one that waits longest for late ticks has the last word.
-            job = max(progress, key=lambda shard: (shard.lateness_ms, shard.read)).job
-            shards = [shard for shard in progress if shard.job == job]
+            by_job: dict[str, list[Progress]] = {}
+            for shard in reader.progress():
+                by_job.setdefault(shard.job, []).append(shard)
+            if not by_job:
+                return 0, None, 0, 0
+            read = {job: sum(shard.read for shard in shards) for job, shards in by_job.items()}
+            # Where several jobs make the same bars, the one that waits longest for late ticks has the last word; one
+            # that was stopped or deleted reads nothing more, so it only counts where no other is left.
+            job = max(by_job, key=lambda one: (one not in resting, by_job[one][0].lateness_ms, read[one]))
+            shards = by_job[job]
+            next_sequence = min(shard.next_sequence for shard in shards) if max(read.values()) > read[job] else None
             # Every tick is in a bar of each of the job's frames, so the frame with the fewest bars does.
             longest = max(parse_frames(shards[0].frames))
-            return sum(shard.read for shard in shards), reader.ticks_in(longest.text), reader.rejected(job)
+            return read[job], next_sequence, reader.ticks_in(longest.text), reader.rejected(job)
     except (StoreMissingError, sqlite3.OperationalError):
-        return 0, 0, 0
+        return 0, None, 0, 0

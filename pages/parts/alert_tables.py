@@ -16,6 +16,7 @@ def past_alert_rows(alerts: Sequence[Alert]) -> list[dict[str, str]]:
             "Lasted": age((one.cleared_ms or one.raised_ms) - one.raised_ms),
             "Severity": one.severity,
             "Alert": one.sentence,
+            "Cleared because": one.cleared_because or "all is well again",
             "Seen by": one.acknowledged_by or "",
         }
         for one in alerts

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from bar.clock import now_ms
 from bar.sqlite_file import open_for_writing
 from control.home import REPO_ROOT, Home
 from control.quality.accounting import Account, take_account
@@ -18,6 +19,7 @@ from control.quality.comparison import Comparison, Standing, State, comparison_o
 from control.waiting import wait_until
 from feed.tick import REJECT_SCHEMA, as_rejects
 from tests.bars.test_shard import Market
+from tests.stopped_jobs import seconds_stopped
 
 TIMEOUT_S = 60
 
@@ -153,3 +155,13 @@ def test_the_process_yields_to_everybody_and_prints_json(home: Home) -> None:
     assert done_so_far == sorted(done_so_far)
     assert (done_so_far[0], done_so_far[-1]) == (0.0, 1.0)
     assert verdict.startswith('{"verdict": {"ticks": 12,')
+
+
+def test_a_job_that_was_stopped_has_nothing_waiting_while_another_one_reads(home: Home) -> None:
+    """The one that was stopped has read more, and would count for ever else."""
+    stores = seconds_stopped(home)
+    now = now_ms()
+    for later in range(40):
+        stores.write([(now + later, "AAA/USD", 5.0, 1.0)], closed_to_ms=now)
+    stores.close()
+    assert take_account(home).waiting == 0

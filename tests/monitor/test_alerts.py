@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
 from bar.sqlite import Database
 from control.audit import Record, Search, search
+from control.database import open_control_db
 from control.errors import NotAllowedError
 from control.home import Home
+from control.monitor.alarm import Alarm
 from control.monitor.alerts import (
     NoSuchAlertError,
     acknowledge,
@@ -20,7 +23,8 @@ from control.monitor.alerts import (
     standings,
 )
 from control.monitor.delivery import last_deliveries, put_up_test
-from control.monitor.judge import Finding
+from control.monitor.jobs import WatchedJob
+from control.monitor.judge import Finding, Seen
 from control.monitor.rules import DEFAULTS, Rule, Severity, Trouble, rules, set_rules
 from control.monitor.standing import Standing
 from control.monitor.webhook import WebhookError, set_webhook, webhook_host, webhook_url
@@ -168,3 +172,35 @@ def test_without_an_address_nothing_waits_any_more(home: Home, db: Database) -> 
     assert [one.event for one in last_deliveries(home, 9)] == ["test"]
     set_webhook(home, db, ADA, None)
     assert (webhook_url(home), last_deliveries(home, 9)) == (None, [])
+
+
+def test_an_alert_of_a_job_that_is_then_stopped_on_purpose_is_cleared_with_that_reason(home: Home) -> None:
+    alarm, job = Alarm(home), WatchedJob("bars", True, "RESTARTING", "The job is restarting.")
+    for after_ms in (0, 61_000):
+        alarm.step(Seen(NOW_MS + after_ms, jobs=[job]))
+    assert [(one.trouble, one.subject) for one in open_alerts(home)] == [("job_state", "job:bars")]
+    why = {"bars": "The job bars was stopped by ada at 2025-11-25 12:02:00 UTC."}
+    stopped = replace(job, should_run=False, state="STOPPED")
+    for after_ms in (70_000, 86_000):
+        alarm.step(Seen(NOW_MS + after_ms, jobs=[stopped], at_rest=why))
+    alarm.close()
+    assert open_alerts(home) == []
+    assert [one.cleared_because for one in past_alerts(home, 9)] == [why["bars"]]
+
+
+def test_alerts_of_an_earlier_version_stay_readable(home: Home) -> None:
+    old = open_control_db(home)
+    old.conn.executescript(
+        "CREATE TABLE alerts (id INTEGER PRIMARY KEY AUTOINCREMENT, trouble TEXT NOT NULL, subject TEXT NOT NULL,"
+        " severity TEXT NOT NULL, sentence TEXT NOT NULL, raised_ms INTEGER NOT NULL, cleared_ms INTEGER,"
+        " acknowledged_ms INTEGER, acknowledged_by TEXT);"
+        "CREATE UNIQUE INDEX open_alerts ON alerts (trouble, subject) WHERE cleared_ms IS NULL;"
+        "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT);"
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('alerts', 'create', '2026-01-01');"
+        "INSERT INTO alerts (trouble, subject, severity, sentence, raised_ms) VALUES"
+        " ('no_data', 'source:market', 'critical', 'No new ticks.', 1);"
+    )
+    old.conn.close()
+    open_alert_db(home).conn.close()
+    (found,) = open_alerts(home)
+    assert (found.sentence, found.cleared_because) == ("No new ticks.", "")

@@ -101,6 +101,7 @@ def test_what_is_raised_and_cleared_arrives_as_json(
         "sentence": "No new ticks.",
         "raised_ms": NOW_MS,
         "cleared_ms": None,
+        "cleared_because": "",
     }
     text = "Barmill, critical: No new ticks."
     assert first == {"id": first["id"], "event": "raised", "from": "barmill", "text": text, "alert": alert}

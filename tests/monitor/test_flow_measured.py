@@ -6,12 +6,14 @@ import polars as pl
 import pytest
 
 from bar.store import BarStore, Progress
+from control.freshness.reading import jobs_at_rest
 from control.home import Home
 from control.monitor.flow import Log, measure_flow, read_log
 from control.monitor.metrics import Kind, Metric, Subject
 from feed.ticklog import TickLog
 from tests.monitor.readings import BARS, MARKET
 from tests.pages.stores import Stores
+from tests.stopped_jobs import seconds_stopped
 
 # The stores are written with the wall clock of the moment; the ticks in them are from here on.
 T_MS = 1_764_072_000_000
@@ -154,3 +156,19 @@ def test_a_source_that_ended_and_a_recording_have_no_lag(home: Home) -> None:
     found = measured(home, T_MS)
     assert {subject for subject, _ in found} == {Subject(Kind.SOURCE, "replay"), BARS}
     assert not {Metric.WATERMARK_LAG_S, Metric.ARRIVAL_DELAY_S} & {metric for _, metric in found}
+
+
+def test_a_job_that_is_not_meant_to_run_has_no_backlog_and_no_lag(home: Home) -> None:
+    """It wrote a moment ago, and the log grows on."""
+    live(home, replace(SHARD, shards=1), replace(SHARD, job="other", shards=1, next_sequence=9))
+    log = at_rest(complete_to_ms=T_MS - 100, ticks=10)
+    found = {one.subject for one in measure_flow(home, log, T_MS, 0, {"bars": "The job bars was stopped."})}
+    assert found == {MARKET, Subject(Kind.JOB, "other")}
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_home_knows_which_jobs_rest_and_why(home: Home, *, delete: bool) -> None:
+    seconds_stopped(home, delete=delete).close()
+    ((name, why),) = jobs_at_rest(home).items()
+    assert name == "bars"
+    assert why.startswith(f"The job bars was {'deleted' if delete else 'stopped'} by os:ada at ")

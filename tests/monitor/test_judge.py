@@ -172,3 +172,12 @@ def test_a_feed_of_which_nothing_is_wanted_is_not_missed() -> None:
     idle_s = Reading(Subject(Kind.SOURCE, "b"), Metric.IDLE_S, 90)
     resting = Seen(NOW_MS, [idle_s], feeds={"b": ConnectionState(Phase.IDLE, "Nothing is picked.", NOW_MS)})
     assert [one for one in judge(resting, DEFAULTS) if one.trouble is Trouble.NO_DATA] == []
+
+
+def test_what_a_job_did_before_it_was_stopped_is_over() -> None:
+    recent = {Metric.RESTARTS: {BARS: [0.0, 5.0]}, Metric.TICKS_LATE_PER_S: {BARS: [90.0] * 12}}
+    running = seen(recent=recent, jobs=[JOB])
+    stopped = seen(recent=recent, jobs=[STOPPED], at_rest={"bars": "The job bars was stopped by ada."})
+    about = (Trouble.JOB_RESTARTS, Trouble.REJECTS)
+    assert {one.trouble for one in judge(running, DEFAULTS) if one.bad} == {*about}
+    assert [one for one in judge(stopped, DEFAULTS) if one.trouble in about] == []

@@ -91,7 +91,7 @@ class Stores:
             lateness_ms=300_000,
             shards=1,
             next_sequence=self._log.end_sequence(),
-            read=self._ticks.height,
+            read=self._log.end_sequence() - 1,
             late=0,
             forming=0,
             held=0,

@@ -112,6 +112,7 @@ def test_the_table_of_alerts_that_are_over() -> None:
             "Lasted": "90 s",
             "Severity": "critical",
             "Alert": "No ticks.",
+            "Cleared because": "all is well again",
             "Seen by": "otto",
         }
     ]
