@@ -92,7 +92,7 @@ def feed_views(home: Home) -> list[FeedView]:
 def current_states(home: Home, at_ms: int) -> Mapping[str, ConnectionState]:
     """Return how the connection of each feed that runs stands, as far as that is known at this moment."""
     standings = read_standings(home)
-    return standings.states if at_ms - standings.at_ms < SILENT_AFTER_MS else {}
+    return standings.states if abs(at_ms - standings.at_ms) < SILENT_AFTER_MS else {}
 
 
 def _delivered(home: Home, at_ms: int) -> tuple[Mapping[str, Source], Mapping[str, float]]:

@@ -85,9 +85,10 @@ class JobBook:
         job = self.ledger.job(name)
         wanted = Wanted(restore=self._restore_uri(job, restore))
         with self._action("start", name, _needs_to_restore(restore)) as change:
-            changes: dict[str, object] = {"desired": Desired.RUNNING.value, "failures_after_ms": now_ms()}
+            newest = self.ledger.newest_run_number(name)
+            changes: dict[str, object] = {"desired": Desired.RUNNING.value, "failures_after_run": newest}
             if restore == BEGINNING:
-                changes["fresh_after_ms"] = now_ms()
+                changes["fresh_after_run"] = newest
             change.before, change.after = {"desired": job.desired.value}, {**changes, "from": restore or "newest"}
             operation = self._issue(change, job, Kind.START, wanted)
             self.ledger.change_job(name, **changes)
@@ -113,7 +114,7 @@ class JobBook:
         with self._action("restart", name, _needs_to_restore(restore)) as change:
             change.before, change.after = {"desired": job.desired.value}, {"from": restore or "a new savepoint"}
             operation = self._issue(change, job, Kind.RESTART, wanted)
-            self.ledger.change_job(name, failures_after_ms=now_ms())
+            self.ledger.change_job(name, failures_after_run=self.ledger.newest_run_number(name))
         return operation
 
     def rescale(self, name: str, parallelism: int) -> Operation:
@@ -194,7 +195,7 @@ class JobBook:
         if restore is None or restore == BEGINNING:
             return None
         if restore == LAST_CHECKPOINT:
-            runs = [run.id for run in self.ledger.runs(job.name, 12)]
+            runs = {run.id: run.number for run in self.ledger.runs(job.name, 12)}
             newest = next(iter(retained.checkpoints(self.ledger.home, runs)), None)
             if newest is None:
                 raise JobError(f"{job.name} has no checkpoint to go on from; start it without naming one.")

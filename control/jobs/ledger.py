@@ -26,16 +26,16 @@ _RUN_COLUMNS = "id, job, created_ms, incarnation, restored_from, version, ended_
 class Job:
     """What a job should be.
 
-    fresh_after_ms: checkpoints and savepoints from before then are not gone on from. failures_after_ms: failures
-    before then do not count towards giving up.
+    fresh_after_run: checkpoints and savepoints of runs up to this number are not gone on from, unless it is 0.
+    failures_after_run: failures of runs up to this number do not count towards giving up.
     """
 
     name: str
     version: int
     desired: Desired
     created_ms: int
-    fresh_after_ms: int = 0
-    failures_after_ms: int = 0
+    fresh_after_run: int = 0
+    failures_after_run: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class JobRun:
     """One run of a job.
 
     id: the Flink job id. incarnation: the JobManager it was submitted to; another one does not know it.
-    end: what ended it, a terminal state; None while it may run.
+    end: what ended it, a terminal state; None while it may run. number: later runs have larger ones; 0 before it is
+    written down.
     """
 
     id: str
@@ -65,6 +66,7 @@ class JobRun:
     ended_ms: int | None = None
     end: str | None = None
     cause: str | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Savepoint:
     version: int
     path: str
     created_ms: int
+    run_number: int = 0
 
 
 class JobLedger:
@@ -122,7 +125,7 @@ class JobLedger:
 
     def jobs(self) -> list[Job]:
         """Return all jobs by name."""
-        query = "SELECT name, version, desired, created_ms, fresh_after_ms, failures_after_ms FROM jobs ORDER BY name"
+        query = "SELECT name, version, desired, created_ms, fresh_after_run, failures_after_run FROM jobs ORDER BY name"
         return [
             Job(name, version, Desired(desired), *times)
             for name, version, desired, *times in self.db.conn.execute(query)
@@ -169,17 +172,21 @@ class JobLedger:
 
     def operations(self, job: str, count: int) -> list[Operation]:
         """Return the last operations on a job, the newest first."""
-        query = "SELECT * FROM operations WHERE job = ? ORDER BY asked_ms DESC, rowid DESC LIMIT ?"
+        query = "SELECT * FROM operations WHERE job = ? ORDER BY rowid DESC LIMIT ?"
         return [Operation.of_row(row) for row in self.db.conn.execute(query, (job, count))]
 
     def runs(self, job: str, count: int = 1) -> list[JobRun]:
         """Return the last runs of a job, the newest first."""
-        query = f"SELECT {_RUN_COLUMNS} FROM job_runs WHERE job = ? ORDER BY created_ms DESC, rowid DESC LIMIT ?"
+        query = f"SELECT {_RUN_COLUMNS}, rowid FROM job_runs WHERE job = ? ORDER BY rowid DESC LIMIT ?"
         return [JobRun(*row) for row in self.db.conn.execute(query, (job, count))]
+
+    def newest_run_number(self, job: str) -> int:
+        """Return the number of the last run of a job; 0 before the first."""
+        return next((run.number for run in self.runs(job)), 0)
 
     def run(self, run_id: str) -> JobRun | None:
         """Return one run."""
-        rows = self.db.conn.execute(f"SELECT {_RUN_COLUMNS} FROM job_runs WHERE id = ?", (run_id,))
+        rows = self.db.conn.execute(f"SELECT {_RUN_COLUMNS}, rowid FROM job_runs WHERE id = ?", (run_id,))
         return next((JobRun(*row) for row in rows), None)
 
     def statuses(self) -> list[JobStatus]:
@@ -190,8 +197,9 @@ class JobLedger:
     def savepoints(self, job: str) -> list[Savepoint]:
         """Return the savepoints of a job that were not disposed of, the newest first."""
         query = (
-            "SELECT id, job, run, version, path, created_ms FROM savepoints WHERE job = ? AND disposed_ms IS NULL"
-            " ORDER BY created_ms DESC"
+            "SELECT id, job, run, version, path, created_ms,"
+            " coalesce((SELECT job_runs.rowid FROM job_runs WHERE job_runs.id = savepoints.run), 0)"
+            " FROM savepoints WHERE job = ? AND disposed_ms IS NULL ORDER BY rowid DESC"
         )
         return [Savepoint(*row) for row in self.db.conn.execute(query, (job,))]
 
@@ -203,9 +211,10 @@ class JobLedger:
 
     def add_job(self, job: Job) -> None:
         """Add a job that has a version."""
-        row = (job.name, job.version, job.desired.value, job.created_ms, job.fresh_after_ms, job.failures_after_ms)
+        row = (job.name, job.version, job.desired.value, job.created_ms, job.fresh_after_run, job.failures_after_run)
         with immediate(self.db):
-            self.db.conn.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?)", row)
+            columns = "name, version, desired, created_ms, fresh_after_run, failures_after_run"
+            self.db.conn.execute(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def add_version(self, job: str, spec: str, actor: str) -> int:
         """Add a version of a job's spec and return its number."""
@@ -230,7 +239,7 @@ class JobLedger:
         """Note a run that is about to be submitted; an operation on its way forward calls it its own."""
         with immediate(self.db):
             marks = ", ".join("?" * len(_RUN_COLUMNS.split(", ")))
-            self.db.conn.execute(f"INSERT INTO job_runs ({_RUN_COLUMNS}) VALUES ({marks})", astuple(run))
+            self.db.conn.execute(f"INSERT INTO job_runs ({_RUN_COLUMNS}) VALUES ({marks})", astuple(run)[:-1])
             if operation is not None and operation.phase is not Phase.GOING_BACK:
                 self.advance(operation, run=run.id)
 

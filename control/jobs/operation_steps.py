@@ -14,6 +14,7 @@ from control.jobs.reconcile import (
     TakeSavepoint,
     Wait,
     about_open_run,
+    is_over,
     steady,
     strays_or_silence,
     submit,
@@ -91,7 +92,7 @@ def _ask_for_savepoint(seen: Observation, operation: Operation, *, stop: bool) -
         return Finish(Outcome.FAILED, f"The savepoint failed: {reason(seen.savepoint.cause)} {_NO_SAVEPOINT}")
     if seen.state is JobState.RUNNING:
         return TakeSavepoint(run.id, stop, "A savepoint is being taken.")
-    if waited_ms > _SAVEPOINT_PATIENCE_MS:
+    if is_over(_SAVEPOINT_PATIENCE_MS, operation.asked_ms, seen.at_ms):
         why = seen.state.sentence if seen.state else State.SUBMITTING.sentence
         return Finish(Outcome.FAILED, f"No savepoint could be taken. {why} Cancel the job if it must end now.")
     return Wait(State.STOPPING if stop else State.WAITING, "The job is not running yet; the savepoint waits for that.")
@@ -103,7 +104,7 @@ def _stopped(operation: Operation, seen: Observation) -> Decision:
         return Finish(Outcome.DONE, "Stopped with a savepoint.", changes)
     match operation.wanted.mode:
         case StopMode.STATELESS:
-            changes["fresh_after_ms"] = seen.at_ms
+            changes["fresh_after_run"] = seen.newest_run_number
             return Finish(Outcome.DONE, "Stopped; started again, it begins with the tick log.", changes)
         case StopMode.LAST_STATE:
             return Finish(Outcome.DONE, "Stopped; started again, it goes on from its last checkpoint.", changes)
@@ -128,7 +129,7 @@ def _restart(seen: Observation, operation: Operation) -> Decision:
     if operation.phase is Phase.FIRST:
         changes = _running()
         if operation.wanted.mode is StopMode.STATELESS:
-            changes["fresh_after_ms"] = seen.at_ms
+            changes["fresh_after_run"] = seen.newest_run_number
         return _stop_run(seen, operation) or Advance(Phase.STARTING, "Stopped; starting again.", changes)
     return _start(seen, operation)
 
@@ -177,11 +178,11 @@ def _settle(seen: Observation, operation: Operation) -> Decision:
     step = about_open_run(seen)
     if not isinstance(step, Wait):
         return step or steady(seen)
-    age_ms = seen.at_ms - run.created_ms
     restarted = _restarted(seen)
-    if restarted or age_ms > UNSTABLE_AFTER_MS:
+    stable = seen.state is JobState.RUNNING and seen.checkpoints > 0
+    if restarted or (not stable and is_over(UNSTABLE_AFTER_MS, run.created_ms, seen.at_ms)):
         return _go_back(operation, _KEPT_RESTARTING if restarted else "It made no checkpoint.")
-    if seen.state is JobState.RUNNING and age_ms > STABLE_AFTER_MS and seen.checkpoints > 0:
+    if stable and is_over(STABLE_AFTER_MS, run.created_ms, seen.at_ms):
         return Finish(Outcome.DONE, f"Version {operation.wanted.to_version} runs and is stable.")
     return Wait(step.state, "The new version runs; it counts as stable after its first checkpoint.")
 

@@ -59,6 +59,11 @@ class Observation:
     restores: int = 0
 
     @property
+    def newest_run_number(self) -> int:
+        """Return the number of the newest run; 0 before the first."""
+        return self.runs[0].number if self.runs else 0
+
+    @property
     def open_run(self) -> JobRun | None:
         """Return the newest run unless it is known to be over."""
         return self.runs[0] if self.runs and self.runs[0].end is None else None
@@ -182,7 +187,7 @@ def about_open_run(seen: Observation) -> Decision | None:
         return Wait(State(seen.state.value), seen.state.sentence)
     if run.incarnation != seen.incarnation:
         return Close(run.id, State.LOST, State.LOST.sentence)
-    if seen.at_ms - run.created_ms > SUBMIT_GRACE_MS:
+    if is_over(SUBMIT_GRACE_MS, run.created_ms, seen.at_ms):
         return Close(run.id, State.LOST, "The job was submitted but never appeared.")
     return Wait(State.SUBMITTING, "The job was submitted; the cluster has not answered yet.")
 
@@ -212,7 +217,8 @@ def submit(seen: Observation, restore: str | None = None) -> Decision:
 def usable_restore_point(seen: Observation) -> str | None:
     """Return the newest point to go on from, passing over those from which runs kept failing."""
     failed = [run.restored_from for run in seen.runs if _counts_as_failure(run)]
-    fresh = (one.uri for one in seen.restore_points if one.at_ms >= seen.job.fresh_after_ms)
+    old = seen.job.fresh_after_run
+    fresh = (one.uri for one in seen.restore_points if one.run > old or not old)
     return next((uri for uri in fresh if failed.count(uri) < _FAILURES_OF_A_RESTORE), None)
 
 
@@ -220,12 +226,17 @@ def failures_in_a_row(seen: Observation) -> list[JobRun]:
     """Return the newest runs that failed early one after the other, the newest first."""
     failures = []
     for run in seen.runs:
-        if run.end == State.LOST or run.created_ms < seen.job.failures_after_ms:
+        if run.end == State.LOST or run.number <= seen.job.failures_after_run:
             continue
         if not _counts_as_failure(run):
             break
         failures.append(run)
     return failures
+
+
+def is_over(length_ms: int, since_ms: int, at_ms: int) -> bool:
+    """Tell whether more time than this has passed; a time that lies ahead is one of a clock that was set back since."""
+    return not 0 <= at_ms - since_ms <= length_ms
 
 
 def _start_when_due(seen: Observation) -> Decision:
@@ -238,10 +249,10 @@ def _start_when_due(seen: Observation) -> Decision:
         )
     if failures:
         delay_ms = min(_FIRST_DELAY_MS * 2 ** (len(failures) - 1), _LONGEST_DELAY_MS)
-        due_ms = (failures[0].ended_ms or 0) + delay_ms
-        if seen.at_ms < due_ms:
-            cause = reason(failures[0].cause)
-            return Wait(State.WAITING, f"It failed and starts again in {(due_ms - seen.at_ms) / 1_000:.0f} s: {cause}")
+        ended_ms = failures[0].ended_ms or 0
+        if not is_over(delay_ms - 1, ended_ms, seen.at_ms):
+            left_s = (ended_ms + delay_ms - seen.at_ms) / 1_000
+            return Wait(State.WAITING, f"It failed and starts again in {left_s:.0f} s: {reason(failures[0].cause)}")
     return submit(seen)
 
 
@@ -250,4 +261,4 @@ def _counts_as_failure(run: JobRun) -> bool:
     if run.ended_ms is None or run.end not in (State.FAILED, State.REFUSED, State.FINISHED):
         return False
     blameless = any(text in reason(run.cause) for text in _CLUSTER_CAUSES)
-    return run.ended_ms - run.created_ms < EARLY_MS and not blameless
+    return not is_over(EARLY_MS - 1, run.created_ms, run.ended_ms) and not blameless

@@ -167,8 +167,12 @@ class Reconciler:
         return sorted(jobs, key=lambda job: (job.name < self._next_first, job.name))
 
     def _restore_points(self, job: Job, runs: list[JobRun]) -> list[retained.RestorePoint]:
-        savepoints = [retained.RestorePoint(one.created_ms, one.path) for one in self._ledger.savepoints(job.name)]
-        return sorted([*retained.checkpoints(self._home, [run.id for run in runs]), *savepoints], reverse=True)
+        savepoints = [
+            retained.RestorePoint(one.run_number, one.created_ms, one.path) for one in self._ledger.savepoints(job.name)
+        ]
+        return sorted(
+            [*retained.checkpoints(self._home, {run.id: run.number for run in runs}), *savepoints], reverse=True
+        )
 
     def _for_operation(self, seen: Observation) -> Observation:
         """Add what only an open operation needs to know of the newest run."""
@@ -269,7 +273,7 @@ class Reconciler:
 
     def _forget_old_checkpoints(self, seen: Observation) -> None:
         """Delete what no later run will need, once the newest run has a checkpoint of its own."""
-        if seen.operation is None and retained.checkpoints(self._home, [seen.runs[0].id]):
+        if seen.operation is None and retained.checkpoints(self._home, {seen.runs[0].id: 0}):
             retained.forget_checkpoints(self._home, [run.id for run in seen.runs[_RUNS_WITH_CHECKPOINTS:]])
 
 

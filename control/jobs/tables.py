@@ -1,9 +1,10 @@
 """The tables of this room, in the control database.
 
-jobs          one row per job: what it should be (desired, version) and since when failures count
+jobs          one row per job: what it should be (desired, version), and after which run failures count
 job_versions  every version of each job's spec
 job_runs      one row per run: a job gets a new Flink id each time it is submitted
 job_status    one row per job: how it was when the controller last looked
+              job_runs are in the order of their rowid, whatever the clock said
 operations    what was asked for and takes time: stop, restart, upgrade, ...; at most one open per job
 savepoints    every savepoint taken and where it is, until it is disposed of
 """
@@ -50,3 +51,15 @@ def keep_intent(db: Database) -> None:
     )
     db.execute("ALTER TABLE job_runs ADD COLUMN version INTEGER NOT NULL DEFAULT 1")
     db.execute("CREATE INDEX job_runs_by_job ON job_runs (job, created_ms)")
+
+
+@job_migrations()
+def order_by_number(db: Database) -> None:
+    """Say by the number of a run, not by a time, what is too old: a clock may be set back."""
+    for what in ("fresh", "failures"):
+        db.execute(f"ALTER TABLE jobs ADD COLUMN {what}_after_run INTEGER NOT NULL DEFAULT 0")
+        db.execute(
+            f"UPDATE jobs SET {what}_after_run = coalesce((SELECT max(job_runs.rowid) FROM job_runs"
+            f" WHERE job = name AND job_runs.created_ms < {what}_after_ms), 0)"
+        )
+        db.execute(f"ALTER TABLE jobs DROP COLUMN {what}_after_ms")

@@ -11,10 +11,10 @@ from control.jobs.states import Desired, State
 
 NOW_MS = 10_000_000
 JOB = Job("bars", 1, Desired.RUNNING, created_ms=1)
-RUN = JobRun("a" * 32, "bars", created_ms=NOW_MS - 60_000, incarnation="jm-1")
+RUN = JobRun("a" * 32, "bars", created_ms=NOW_MS - 60_000, incarnation="jm-1", number=1)
 CHECKPOINT = "file:///home/flink/checkpoints/aaa/chk-7"
 OLDER = "file:///home/flink/checkpoints/aaa/chk-6"
-POINTS = (RestorePoint(NOW_MS - 5_000, CHECKPOINT), RestorePoint(NOW_MS - 15_000, OLDER))
+POINTS = (RestorePoint(1, NOW_MS - 5_000, CHECKPOINT), RestorePoint(1, NOW_MS - 15_000, OLDER))
 
 
 def ended(end: State, *, lived_ms: int = EARLY_MS + 1, ago_ms: int = 0, cause: str = "", **changes: object) -> JobRun:

@@ -17,7 +17,7 @@ from tests.control.job_books import running, spec_text, trail
 def test_a_job_is_made_stopped_and_its_record_holds_the_spec(book: JobBook) -> None:
     spec = book.create(spec_text("bars-5m", frames=["5m", "15m"], parallelism=2))
     job = book.ledger.job("bars-5m")
-    assert (job.version, job.desired, job.fresh_after_ms) == (1, Desired.STOPPED, 0)
+    assert (job.version, job.desired, job.fresh_after_run) == (1, Desired.STOPPED, 0)
     assert (spec.frames, spec.parallelism, spec.shards) == ("5m,15m", 2, 2)
     assert (spec.ticks_db, spec.bars_db) == (book.ledger.home.ticks_db, book.ledger.home.bars_db)
     assert book.ledger.open_operation("bars-5m") is None

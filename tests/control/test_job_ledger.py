@@ -8,11 +8,13 @@ import pytest
 from bar.clock import now_ms
 from bar.sqlite_file import StoreMissingError
 from control.audit import Search, search
+from control.flink.model import JobState
 from control.home import Home
 from control.jobs.ledger import Job, JobLedger, JobRun
 from control.jobs.operations import Kind, Operation, Outcome, Phase, StopMode, Wanted
+from control.jobs.reconcile import Cancel, Close, Observation, Submit, Wait, steady
 from control.jobs.specs import NoSuchJobError
-from control.jobs.states import Desired
+from control.jobs.states import Desired, State
 from control.jobs.views import job_detail, job_views
 
 OPERATION = Operation("f" * 32, "bars", Kind.UPGRADE, Wanted(from_version=1, to_version=2), "ada", asked_ms=1_000)
@@ -134,3 +136,60 @@ def test_a_detail_holds_everything_the_newest_first(ledger: JobLedger) -> None:
     assert [one.version for one in detail.versions] == [2, 1]
     assert (len(detail.runs), detail.runs[0].created_ms) == (50, 59)
     assert detail.view.operation == detail.operations[0] == OPERATION
+
+
+def test_the_newest_is_what_was_written_last_whatever_the_clock_said(ledger: JobLedger) -> None:
+    for number, at_ms in enumerate((9_000, 1_000, 5_000)):
+        ledger.start_run(replace(RUN, id=str(number), created_ms=at_ms), None)
+        operation = replace(OPERATION, id=str(number), asked_ms=at_ms)
+        ledger.add_operation(operation)
+        ledger.keep_savepoint(operation, ledger.runs("bars")[0], f"file:///{number}")
+        ledger.finish(operation, Outcome.DONE, "Done.", {})
+    assert [run.id for run in ledger.runs("bars", 9)] == ["2", "1", "0"]
+    assert [one.id for one in ledger.operations("bars", 9)] == ["2", "1", "0"]
+    assert [(one.id, one.run_number) for one in ledger.savepoints("bars")] == [("2", 3), ("1", 2), ("0", 1)]
+
+
+@pytest.mark.parametrize("back_ms", [1, 30_000, 8 * 86_400_000])
+def test_a_clock_that_is_set_back_starts_no_job_again_and_again(ledger: JobLedger, back_ms: int) -> None:
+    at_ms, there, submits = 10 * 86_400_000, dict[str, JobState](), 0
+    job = replace(ledger.job("bars"), desired=Desired.RUNNING)
+    for look in range(60):
+        at_ms += 2_000
+        if look == 20:
+            at_ms -= back_ms
+        if look in (15, 25):  # the run in hand ends
+            there[ledger.runs("bars")[0].id] = JobState.FAILED
+        runs = ledger.runs("bars", 12)
+        state = there.get(runs[0].id) if runs else None
+        active = [run_id for run_id, one in there.items() if not one.terminal]
+        decision = steady(Observation(at_ms, job, "jm", 1, state, active, runs, ()))
+        match decision:
+            case Submit():
+                submits += 1
+                ledger.start_run(JobRun(f"{submits:032}", "bars", at_ms, "jm"), None)
+                there[f"{submits:032}"] = JobState.RUNNING
+            case Cancel(run_id):
+                there[run_id] = JobState.CANCELED
+            case Close(run_id, end, _):
+                # As `end_run` does, by the clock of this test.
+                query = "UPDATE job_runs SET ended_ms = ?, end = ? WHERE id = ?"
+                ledger.db.conn.execute(query, (at_ms, end.value, run_id))
+                ledger.db.conn.commit()
+    assert submits == 3
+    assert decision == Wait(State.RUNNING, JobState.RUNNING.sentence)
+
+
+def test_what_an_earlier_version_said_by_times_is_said_by_numbers(home: Home) -> None:
+    with JobLedger.open(home) as opened:
+        db = opened.db
+        opened.add_version("bars", '{"name": "bars"}', "ada")
+        for what in ("fresh", "failures"):
+            db.execute(f"ALTER TABLE jobs ADD COLUMN {what}_after_ms INTEGER NOT NULL DEFAULT 0")
+            db.execute(f"ALTER TABLE jobs DROP COLUMN {what}_after_run")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'order_by_number'")
+        db.execute("INSERT INTO jobs VALUES ('bars', 1, 'running', 1, 2500, 0)")
+        for number in (1, 2, 3):
+            opened.start_run(replace(RUN, id=str(number), created_ms=number * 1_000), None)
+    with JobLedger.open(home) as opened:
+        assert opened.job("bars") == Job("bars", 1, Desired.RUNNING, 1, fresh_after_run=2, failures_after_run=0)

@@ -77,7 +77,7 @@ def test_a_job_that_cannot_take_a_savepoint_yet_is_waited_for_but_not_for_ever()
     ("mode", "changes"),
     [
         (StopMode.LAST_STATE, {"desired": "stopped"}),
-        (StopMode.STATELESS, {"desired": "stopped", "fresh_after_ms": NOW_MS}),
+        (StopMode.STATELESS, {"desired": "stopped", "fresh_after_run": 1}),
     ],
 )
 def test_other_stops_cancel_at_once(mode: StopMode, changes: dict[str, object]) -> None:

@@ -106,7 +106,7 @@ def test_a_job_that_keeps_failing_is_given_up_on_and_says_why_and_what_to_do() -
             "It failed 5 times in a row and is not tried again: ValueError: no such column."
             " Mend what is wrong, then start it again: ./barmill job start bars",
         )
-    wanted_again = replace(JOB, failures_after_ms=NOW_MS)
+    wanted_again = replace(JOB, failures_after_run=1)
     assert isinstance(steady(seen(*failures(MAX_FAILURES), job=wanted_again)), Submit)
 
 
@@ -129,7 +129,7 @@ def test_a_checkpoint_from_which_runs_kept_failing_is_passed_over() -> None:
 
 
 def test_a_job_that_was_stopped_for_good_forgets_what_was_before() -> None:
-    fresh = replace(JOB, fresh_after_ms=NOW_MS - 1)
+    fresh = replace(JOB, fresh_after_run=1)
     assert steady(seen(job=fresh)) == FROM_THE_BEGINNING
 
 
@@ -137,3 +137,10 @@ def test_a_job_that_was_stopped_for_good_forgets_what_was_before() -> None:
 def test_every_state_has_a_sentence(state: State) -> None:
     assert state.sentence.endswith(".")
     assert State.UNKNOWN.terminal is False
+
+
+@pytest.mark.parametrize("back_ms", [1_000, 8 * 86_400_000])
+def test_a_clock_that_was_set_back_keeps_nothing_waiting(back_ms: int) -> None:
+    earlier_ms = NOW_MS - EARLY_MS - back_ms
+    assert isinstance(steady(seen(*failures(2), at_ms=earlier_ms)), Submit)
+    assert isinstance(steady(seen(RUN, at_ms=RUN.created_ms - back_ms)), Close)

@@ -22,14 +22,14 @@ def test_the_newest_complete_checkpoint_of_any_run_is_taken(home: Home) -> None:
     checkpoint(home, NEWER, 1, at_s=2_000)
     checkpoint(home, NEWER, 3, at_s=0, complete=False)
     checkpoint(home, "c" * 32, 9, at_s=9_000)  # somebody else's
-    assert next(one.uri for one in checkpoints(home, [OLDER, NEWER])) == newest.as_uri()
+    assert next(one.uri for one in checkpoints(home, {OLDER: 1, NEWER: 2})) == newest.as_uri()
 
 
 def test_a_new_run_without_a_checkpoint_of_its_own_goes_back_to_the_one_before(home: Home) -> None:
     older = checkpoint(home, OLDER, 7, at_s=1_000)
     checkpoint(home, NEWER, 1, at_s=0, complete=False)
-    assert [one.uri for one in checkpoints(home, [NEWER, OLDER])] == [older.as_uri()]
-    assert checkpoints(home, [NEWER]) == []
+    assert [one.uri for one in checkpoints(home, {NEWER: 2, OLDER: 1})] == [older.as_uri()]
+    assert checkpoints(home, {NEWER: 2}) == []
 
 
 def test_forgotten_runs_leave_nothing_and_others_stay(home: Home) -> None:
@@ -37,7 +37,7 @@ def test_forgotten_runs_leave_nothing_and_others_stay(home: Home) -> None:
     newer = checkpoint(home, NEWER, 1, at_s=2_000)
     forget_checkpoints(home, [OLDER, "c" * 32])
     assert not (home.flink / "checkpoints" / OLDER).exists()
-    assert [one.uri for one in checkpoints(home, [NEWER, OLDER])] == [newer.as_uri()]
+    assert [one.uri for one in checkpoints(home, {NEWER: 2, OLDER: 1})] == [newer.as_uri()]
 
 
 def test_a_savepoint_counts_when_it_is_complete_and_can_be_disposed_of_twice(tmp_path: Path) -> None:
