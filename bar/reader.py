@@ -26,6 +26,7 @@ _COLUMNS = ", ".join(BAR_SCHEMA)
 _EXPORT_ROWS = 100_000
 _REJECT_SCHEMA = {"job": pl.String(), "source": pl.String(), "rejected_ms": pl.Int64(), **REJECT_SCHEMA}
 _RHYTHM_BARS = 10
+_MADE_WITHIN_MS = 10_000
 # Of more bars than a day has minutes, none is made while somebody waits for it.
 _MOST_IN_ONE = 1_440
 ACTIVITY_SCHEMA = {
@@ -94,6 +95,20 @@ class BarReader:
         )
         names = [name for (name,) in self._db.conn.execute(query, {"i": instrument})]
         return [name for name in names if parse_frame(name).text == name]
+
+    def made(self) -> frozenset[Frame]:
+        """Return the frames that are made at present: whose makers have seen ticks as new as any, but for seconds."""
+        newest: dict[Frame, int] = {}
+        for one in self.covers():
+            for frame in one.frames:
+                newest[frame] = max(newest.get(frame, 0), one.newest_tick_ms or 0)
+        from_ms = max(newest.values(), default=0) - _MADE_WITHIN_MS
+        return frozenset(frame for frame, at_ms in newest.items() if at_ms >= from_ms)
+
+    def made_first(self, instrument: str) -> list[Frame]:
+        """Return the frames this instrument has bars of: those that are made at present first, the shortest of each."""
+        made = self.made()
+        return sorted(self._stored(instrument), key=lambda frame: (frame not in made, frame))
 
     def offered(self, instrument: str) -> list[Frame]:
         """Return the frames there are bars of, and the usual longer ones that can be made of them, shortest first."""

@@ -31,32 +31,38 @@ def standing(
 ) -> pl.DataFrame:
     """Return where each of these instruments stands, in this order; nulls for one without bars.
 
-    frames: the stored ones, shortest first; an earlier price is the close of the newest bar of the shortest frame that
-    had ended by then, of a longer one only where the short ones do not reach back so far. ticks: in its shortest bars
-    that start in [from, to) of `rate_ms`. spans_ms: how long before `at_ms`, by the column to put that price in.
+    frames: the stored ones, those first that are made at present, the shortest first. A price is the close of the bar
+    with the newest tick, of whatever frame; an earlier one, of the bars that had ended by then. ticks: in bars of the
+    first frame that start in [from, to) of `rate_ms`. spans_ms: how long before `at_ms`, by the column to put that
+    price in.
     """
-    newest = f"{_OF_ONE} ORDER BY start_ms DESC LIMIT 1"
-    values: dict[str, object] = {"names": json.dumps(list(names)), "frame": frames[0].text}
+    values: dict[str, object] = {"names": json.dumps(list(names))}
+    values |= {f"frame_{rank}": frame.text for rank, frame in enumerate(frames)}
     values["from"], values["to"] = rate_ms
     columns = [
         "n.value",
-        f"(SELECT close {newest})",
-        f"(SELECT last_tick_ms {newest})",
-        f"(SELECT coalesce(sum(ticks), 0) {_OF_ONE} AND start_ms >= :from AND start_ms < :to)",
+        _newest_of("close", ["" for _ in frames]),
+        _newest_of("last_tick_ms", ["" for _ in frames]),
+        "(SELECT coalesce(sum(ticks), 0) FROM bars WHERE instrument = n.value AND frame = :frame_0"
+        " AND start_ms >= :from AND start_ms < :to)",
     ]
     for place, span_ms in enumerate(spans_ms.values()):
-        tries = []
-        for rank, frame in enumerate(frames):
-            frame_name, until_name = f"frame_{rank}", f"until_{place}_{rank}"
-            values |= {frame_name: frame.text, until_name: at_ms - span_ms - frame.length_ms}
-            tries.append(
-                f"(SELECT close FROM bars WHERE instrument = n.value AND frame = :{frame_name}"
-                f" AND start_ms <= :{until_name} ORDER BY start_ms DESC LIMIT 1)"
-            )
-        columns.append(f"coalesce({', '.join([*tries, 'NULL'])})")
+        untils = [f" AND start_ms <= :until_{place}_{rank}" for rank in range(len(frames))]
+        values |= {f"until_{place}_{rank}": at_ms - span_ms - frame.length_ms for rank, frame in enumerate(frames)}
+        columns.append(_newest_of("close", untils))
     query = f"SELECT {', '.join(columns)} FROM json_each(:names) AS n ORDER BY n.id"
     schema = STANDING_SCHEMA | dict.fromkeys(spans_ms, pl.Float64())
     return pl.DataFrame(db.conn.execute(query, values).fetchall(), schema, orient="row")
+
+
+def _newest_of(column: str, conditions: Sequence[str]) -> str:
+    """Return SQL for a column of the bar with the newest tick, among the newest of each frame under its condition."""
+    newest = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT {column} AS found, last_tick_ms, {rank} AS rank FROM bars WHERE instrument = n.value"
+        f" AND frame = :frame_{rank}{condition} ORDER BY start_ms DESC LIMIT 1)"
+        for rank, condition in enumerate(conditions)
+    )
+    return f"(SELECT found FROM ({newest}) ORDER BY last_tick_ms DESC, rank LIMIT 1)"
 
 
 def closes(db: Database, names: Sequence[str], frame: Frame, from_ms: int, count: int) -> pl.DataFrame:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bar.clock import now_ms
-from bar.frames import parse_frame
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
 from control.feeds.store import feeds_of
@@ -82,7 +81,7 @@ def listing(provider: str, catalogue: Sequence[Instrument], reader: BarReader, n
         now_ms = max((one.newest_tick_ms or 0 for one in reader.progress()), default=0) or now_ms
     if not with_bars:
         return [_silent(one) for one in catalogue]
-    shortest = min(map(parse_frame, reader.frames(with_bars[0])))
+    shortest = reader.made_first(with_bars[0])[0]
     from_ms = shortest.start_ms(now_ms - _RATE_OVER_MS)
     activity = reader.activity([one.instrument for one in catalogue], shortest.text, from_ms)
     return [

@@ -1,16 +1,16 @@
 """Where the picked instruments stand, read once for all visitors: every second, or less often what changes slowly."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
 
 import polars as pl
 import streamlit as st
 
-from bar.frames import Frame, parse_frame
+from bar.frames import Frame
 from bar.model import BAR_SCHEMA
-from bar.reader import BarReader
+from bar.reader import BarQuery, BarReader
 from bar.sqlite_file import StoreMissingError
 from bar.standing import CLOSES_SCHEMA, closes, newest_of_all, standing
 from charts.watchlist import SPANS_MS, Columns, Lines, lines, watchlist
@@ -62,14 +62,26 @@ def hour_lines(home: Home) -> Lines:
     frame = next((one for one in frames if one.length_ms >= _MINUTE_MS), frames[-1] if frames else None)
     if frame is None:
         return {}
-    found = _read(home, lambda reader: closes(reader.db, watched(home), frame, from_ms, _LINE_POINTS))
+
+    def of(reader: BarReader) -> pl.DataFrame:
+        if frame in reader.made():
+            return closes(reader.db, watched(home), frame, from_ms, _LINE_POINTS)
+        return _one_by_one(reader, watched(home), frame, _LINE_POINTS, from_ms).select(CLOSES_SCHEMA.keys())
+
+    found = _read(home, of)
     return lines(pl.DataFrame(schema=CLOSES_SCHEMA) if found is None else found)
 
 
 @st.cache_data(ttl=0.9, max_entries=16, show_spinner=False)
 def newest_bars_of_all(home: Home, frame: Frame, count: int) -> pl.DataFrame:
     """Return the newest `count` bars (BAR_SCHEMA) of each watched instrument."""
-    found = _read(home, lambda reader: newest_of_all(reader.db, watched(home), frame, count))
+
+    def of(reader: BarReader) -> pl.DataFrame:
+        if frame in reader.made():
+            return newest_of_all(reader.db, watched(home), frame, count)
+        return _one_by_one(reader, watched(home), frame, count)
+
+    found = _read(home, of)
     return pl.DataFrame(schema=BAR_SCHEMA) if found is None else found
 
 
@@ -96,9 +108,20 @@ def _patience_ms(home: Home) -> dict[str, float]:
 
 @st.cache_data(ttl=15, max_entries=4, show_spinner=False)
 def _frames(home: Home) -> list[Frame]:
-    """Return the stored frames, shortest first."""
-    found = _read(home, lambda reader: [frame for name in reader.instruments()[:1] for frame in reader.frames(name)])
-    return sorted(map(parse_frame, found or []))
+    """Return the stored frames: those that are made at present first, the shortest of each."""
+
+    def of(reader: BarReader) -> list[Frame]:
+        return [frame for name in reader.instruments()[:1] for frame in reader.made_first(name)]
+
+    return _read(home, of) or []
+
+
+def _one_by_one(
+    reader: BarReader, names: Sequence[str], frame: Frame, count: int, from_ms: int | None = None
+) -> pl.DataFrame:
+    """Read the newest bars of a frame that is put together from others; slower than one query for all."""
+    found = (reader.read(BarQuery(name, frame, from_ms, newest=count)) for name in names)
+    return pl.concat([pl.DataFrame(schema=BAR_SCHEMA), *found])
 
 
 def _at_ms(flow: Flow) -> int:

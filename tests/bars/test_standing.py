@@ -12,6 +12,8 @@ from bar.sqlite import Database
 from bar.standing import closes, newest_of_all, standing
 from bar.store import BarStore
 from control.home import Home
+from tests.bars.histories import opened
+from tests.bars.ticks import START_MS
 from tests.pages.stores import Stores
 
 NOON_MS = 1_764_072_000_000  # 2025-11-25 12:00:00 UTC
@@ -87,3 +89,25 @@ def test_no_query_reads_more_than_it_gives_out(tmp_path: Path) -> None:
         assert on_bars
         assert all("PRIMARY KEY (instrument=? AND frame=?" in step for step in on_bars), steps
     reader.close()
+
+
+def test_a_short_frame_that_is_not_made_any_more_hides_no_newer_price(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        history.create("fast", "1s")
+        history.create("bars", "1m,1h")
+        history.start("fast")
+        history.start("bars")
+        for minute in range(10):
+            history.arrive([(minute * 60_000, "A", 1.0 + minute, 1.0)])
+            history.poll("bars")
+            if minute < 4:
+                history.poll("fast")
+        frames, at_ms = history.reader.made_first("A"), START_MS + 10 * 60_000
+        assert frames == [M1, H1, S1]
+        found = standing(
+            history.reader.db, ["A"], frames, at_ms, (at_ms - 80_000, at_ms), {"m2": 120_000, "m8": 480_000}
+        )
+        assert found.rows() == [("A", 10.0, START_MS + 540_000, 1, 8.0, 2.0)]
+        before = history.reader.made()
+        history.poll("fast")
+        assert history.reader.made() - before == {S1}
