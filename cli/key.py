@@ -33,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--provider", required=True, metavar="P", help="which provider it is for, such as market")
     rotate = one("rotate", "give a key a new secret", more=_ON_STDIN)
     for action in (add, rotate):
+        action.add_argument(
+            "--host",
+            dest="hosts",
+            action="append",
+            default=[],
+            metavar="HOST",
+            help="the only host that feeds may send it to, such as api.example.com, *.example.com or ccxt:kraken;"
+            " can be repeated (default: those of a known provider, or as before)",
+        )
         action.add_argument("--expires", metavar="DATE", help="last day of use (2026-12-31), or a time with its zone")
         action.add_argument(
             "--from",
@@ -61,11 +70,13 @@ def run(args: argparse.Namespace) -> int:
     with KeyStore.open(Home.find().create(), Actor.at_command_line()) as store:
         match args.action:
             case "add":
-                info = store.add(args.name, args.provider, _secret(args), expires_ms=_expires_ms(args.expires))
-                print(f"The key {info.name} is stored{_marks(info)}.")
+                expires_ms = _expires_ms(args.expires)
+                info = store.add(args.name, args.provider, _secret(args), expires_ms=expires_ms, hosts=args.hosts)
+                print(f"The key {info.name} is stored{_marks(info)}. {_bound(info)}")
             case "rotate":
-                info = store.rotate(args.name, _secret(args), expires_ms=_expires_ms(args.expires))
-                print(f"The key {info.name} is now at version {info.version}{_marks(info)}.")
+                expires_ms = _expires_ms(args.expires)
+                info = store.rotate(args.name, _secret(args), expires_ms=expires_ms, hosts=args.hosts)
+                print(f"The key {info.name} is now at version {info.version}{_marks(info)}. {_bound(info)}")
             case "list":
                 keys, at_ms = store.list(), now_ms()
                 if args.json:
@@ -150,13 +161,14 @@ def _as_json(info: SecretInfo, at_ms: int) -> dict[str, object]:
         "last_used_ms": info.last_used_ms,
         "state": info.state(at_ms).value,
         "reference": info.reference,
+        "hosts": list(info.hosts),
     }
 
 
 def _as_table(keys: tuple[SecretInfo, ...], at_ms: int) -> str:
     if not keys:
         return "There are no keys yet; store one with ./barmill key add NAME --provider P."
-    head = ("NAME", "PROVIDER", "VERSION", "FINGERPRINT", "STATE", "LAST USED", "KEPT")
+    head = ("NAME", "PROVIDER", "VERSION", "FINGERPRINT", "STATE", "LAST USED", "KEPT", "HOSTS")
     rows = [
         (
             info.name,
@@ -166,6 +178,7 @@ def _as_table(keys: tuple[SecretInfo, ...], at_ms: int) -> str:
             info.state(at_ms).value,
             "never" if info.last_used_ms is None else moment(info.last_used_ms),
             info.reference or "here, encrypted",
+            ", ".join(info.hosts) or "this machine only",
         )
         for info in keys
     ]
@@ -183,3 +196,9 @@ def _history(versions: tuple[KeyVersion, ...]) -> str:
 def _marks(info: SecretInfo) -> str:
     mark = f" (fingerprint {info.fingerprint})" if info.fingerprint else f" as a reference to {info.reference}"
     return mark if info.expires_ms is None else f"{mark}, until {moment(info.expires_ms)}"
+
+
+def _bound(info: SecretInfo) -> str:
+    if info.hosts:
+        return f"Feeds may send it to {', '.join(info.hosts)} only."
+    return "It is bound to no host, so feeds may send it to this machine only; name others with --host."

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from control.errors import ControlError
+from control.keys.hosts import hosts_in
 from feed.names import FIRST_NAMES, prefix_of
 from feed.providers.ccxt.settings import CcxtFeed
 from feed.providers.rest.settings import RestFeed
@@ -109,6 +110,11 @@ def settings_of(kind: str, text: str) -> Settings:
 def written(settings: Settings) -> str:
     """Return settings as they are stored and shown: what is not as usual, and the kind."""
     return json.dumps({"kind": settings.kind, **settings.model_dump(mode="json", exclude_defaults=True)}, indent=2)
+
+
+def hosts_of(settings: Settings) -> tuple[str, ...]:
+    """Return where a feed with these settings sends its key."""
+    return hosts_in(settings.kind, settings.model_dump_json())
 
 
 def _fault(kind: str, at: tuple[int | str, ...], fault: str, message: str) -> str:

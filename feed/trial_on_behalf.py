@@ -10,6 +10,7 @@ from control.keys.store import KeyStore
 from control.people.accounts import account_migrations
 from control.people.roles import Actor, Permission
 from feed.connection.guard import FeedsAccess, Guard, parsed
+from feed.feeds import hosts_of
 from feed.providers.rest.settings import RestFeed
 from feed.providers.websocket.settings import WebSocketFeed
 from feed.stream_trial import stream_trial
@@ -30,7 +31,7 @@ def tried(home: Home, actor: Actor, settings: Triable, key_name: str | None) -> 
     key = ""
     if key_name is not None:
         with KeyStore.open(home, actor) as store:
-            key = store.reveal(key_name)
+            key = store.reveal(key_name, hosts_of(settings))
     return trial(settings, key, guard) if isinstance(settings, RestFeed) else stream_trial(settings, key, guard)
 
 

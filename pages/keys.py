@@ -74,6 +74,7 @@ def _facts(info: SecretInfo, at_ms: int) -> str:
     used = "never used" if info.last_used_ms is None else f"last used {age(at_ms - info.last_used_ms)} ago"
     facts = [
         f"fingerprint `{info.fingerprint}`" if info.fingerprint else f"kept in {plain(str(info.reference))}",
+        f"sent to {plain(', '.join(info.hosts))} only" if info.hosts else "sent to this machine only",
         f"version {info.version} of {moment(info.created_ms)}",
         used,
     ]

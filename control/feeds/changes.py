@@ -8,10 +8,11 @@ from bar.clock import now_ms
 from control.actions import Change, action
 from control.feeds.store import Feeds
 from control.instruments.store import forget
+from control.keys.hosts import check_hosts
 from control.keys.records import find_row
 from control.people.roles import Actor, Permission
 from control.redact import redact
-from feed.feeds import Feed, FeedError, MarketFeed, settings_of, written
+from feed.feeds import Feed, FeedError, KafkaFeed, MarketFeed, hosts_of, settings_of, written
 from feed.names import FIRST_NAMES, can_be_a_name
 from feed.providers.rest.settings import RestFeed
 
@@ -85,8 +86,13 @@ def _checked(feeds: Feeds, feed: Feed) -> Feed:
         raise FeedError("The demo market wants a key; name one of the key store.")
     if feed.key is None and isinstance(settings, RestFeed) and settings.needs_key:
         raise FeedError("These settings have a blank for a key; name one of the key store.")
-    if feed.key is not None and find_row(feeds.db, feed.key) is None:
+    row = None if feed.key is None else find_row(feeds.db, feed.key)
+    if feed.key is not None and row is None:
         raise FeedError(f"There is no stored key named {feed.key!r}; add it first, on the page API keys.")
+    if isinstance(settings, KafkaFeed) and settings.signs_in:
+        row = find_row(feeds.db, settings.password_key)  # one that is missing is said where it is used
+    if row is not None:
+        check_hosts(row.info.name, row.info.hosts, hosts_of(settings))
     return replace(feed, settings=written(settings))
 
 

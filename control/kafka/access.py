@@ -1,5 +1,6 @@
 """Access to the brokers: the password, looked up at the moment of its use, and a first word with them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -19,12 +20,15 @@ class AccessError(ControlError):
     """The brokers answer, but not to us; the sentence says what to change."""
 
 
-def password(home: Home, brokers: KafkaConnection, actor: Actor) -> str | None:
-    """Return the password, or None where none is asked for; raise KeyStoreError where it cannot be had."""
+def password(home: Home, brokers: KafkaConnection, actor: Actor, hosts: Sequence[str] = ()) -> str | None:
+    """Return the password, or None where none is asked for; raise KeyStoreError where it cannot be had.
+
+    hosts: where a feed sends it, as in KeyStore.reveal.
+    """
     if not brokers.signs_in:
         return None
     with KeyStore.open(home, actor) as store:
-        return store.reveal(brokers.password_key)
+        return store.reveal(brokers.password_key, hosts)
 
 
 def connect(brokers: KafkaConnection, secret: str | None = None) -> AdminClient:

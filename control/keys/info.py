@@ -28,7 +28,7 @@ class SecretInfo:
 
     fingerprint: of this version; empty for a key kept elsewhere, which may change there at any time.
     expires_ms: from when on this version is not handed out. last_used_ms: when this version last was.
-    reference: where the key is, if it is kept elsewhere.
+    reference: where the key is, if it is kept elsewhere. hosts: the only ones it may be sent to (see hosts.py).
     """
 
     name: str
@@ -40,6 +40,7 @@ class SecretInfo:
     last_used_ms: int | None = None
     revoked_ms: int | None = None
     reference: str | None = None
+    hosts: tuple[str, ...] = ()
 
     def state(self, at_ms: int) -> State:
         """Return how the key stands at a time."""

@@ -15,6 +15,7 @@ from typing import Any
 from bar.sqlite import Database, Migrations
 from control.keys.envelope import Sealed
 from control.keys.errors import NoSuchSecretError
+from control.keys.hosts import hosts_in, hosts_of_provider
 from control.keys.info import KeyVersion, SecretInfo
 
 keystore_migrations = Migrations("keystore")
@@ -72,14 +73,48 @@ def keep_versions_and_lifetimes(db: Database) -> None:
     db.table("transit_keys").create(keys, pk="id", not_null=set(keys), strict=True)
 
 
+@keystore_migrations()
+def bind_to_hosts(db: Database) -> None:
+    """Bind each key to the hosts of the feeds that use it and to those of its provider.
+
+    The encryption of these rows does not cover their hosts, until they are rotated.
+    """
+    db.conn.execute("ALTER TABLE secrets ADD COLUMN hosts TEXT NOT NULL DEFAULT ''")
+    db.conn.execute("ALTER TABLE secrets ADD COLUMN hosts_sealed INTEGER NOT NULL DEFAULT 0")
+    bound = {name: list(hosts_of_provider(provider)) for name, provider in _names_and_providers(db)}
+    if "feeds" in db.table_names():
+        for kind, settings, key in db.conn.execute("SELECT kind, settings, key FROM feeds").fetchall():
+            for name in filter(None, (key, _password_key(settings) if kind == "kafka" else None)):
+                bound.get(name, []).extend(hosts_in(kind, settings))
+    for name, hosts in bound.items():
+        text = " ".join(dict.fromkeys(hosts))
+        db.conn.execute("UPDATE secrets SET hosts = ? WHERE name = ?", (text, name))
+
+
+def _names_and_providers(db: Database) -> list[tuple[str, str]]:
+    return db.conn.execute("SELECT name, provider FROM secrets").fetchall()
+
+
+def _password_key(settings: str) -> str | None:
+    try:
+        found = json.loads(settings)
+    except json.JSONDecodeError:
+        return None
+    return str(found["password_key"]) if isinstance(found, dict) and found.get("password_key") else None
+
+
 @dataclass(frozen=True, repr=False)
 class Row:
-    """One key as it lies in the database. The id is of the name's life, from its addition to its deletion."""
+    """One key as it lies in the database. The id is of the name's life, from its addition to its deletion.
+
+    hosts_sealed: the encryption covers the hosts, which it does not for a key of an earlier version.
+    """
 
     info: SecretInfo
     id: str
     kek_id: str | None = None
     sealed: Sealed | None = None
+    hosts_sealed: bool = True
 
     @property
     def label(self) -> bytes:
@@ -94,6 +129,8 @@ class Row:
         }
         if info.expires_ms is not None:
             said["expires_ms"] = info.expires_ms
+        if self.hosts_sealed:
+            said["hosts"] = list(info.hosts)
         return json.dumps(["barmill secret 1", self.id, said], sort_keys=True).encode()
 
 
@@ -120,6 +157,8 @@ def write_version(db: Database, row: Row, created_by: str) -> None:
     db.table("secrets").upsert(
         {
             **asdict(row.info),
+            "hosts": " ".join(row.info.hosts),
+            "hosts_sealed": int(row.hosts_sealed),
             "id": row.id,
             "kek_id": row.kek_id,
             "wrapped_key": row.sealed.wrapped_key if row.sealed else None,
@@ -154,11 +193,12 @@ def used_keks(db: Database) -> frozenset[str]:
 
 
 def _rows(db: Database, which: str, *values: object) -> list[Row]:
-    query = f"SELECT {', '.join(_INFO)}, id, kek_id, wrapped_key, ciphertext FROM secrets {which}"
+    query = f"SELECT {', '.join(_INFO)}, id, kek_id, wrapped_key, ciphertext, hosts_sealed FROM secrets {which}"
     return [_row(*found) for found in db.conn.execute(query, values)]
 
 
 def _row(*values: Any) -> Row:
-    *info, secret_id, kek_id, wrapped_key, ciphertext = values
+    *info, hosts, secret_id, kek_id, wrapped_key, ciphertext, hosts_sealed = values
     sealed = None if wrapped_key is None or ciphertext is None else Sealed(wrapped_key, ciphertext)
-    return Row(SecretInfo(*info), secret_id, kek_id, sealed)
+    shown = SecretInfo(**dict(zip(_INFO, (*info, tuple(hosts.split())), strict=True)))
+    return Row(shown, secret_id, kek_id, sealed, bool(hosts_sealed))

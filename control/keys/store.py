@@ -11,7 +11,7 @@ a key that nobody keeps cannot be lost.
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
@@ -34,6 +34,7 @@ from control.keys.errors import (
     NotUsableError,
     TamperedSecretError,
 )
+from control.keys.hosts import check_hosts, checked_hosts, hosts_of_provider
 from control.keys.info import KeyVersion, SecretInfo, State, moment
 from control.keys.kek import KeyEncryption
 from control.keys.keyring import Keyring
@@ -85,8 +86,16 @@ class KeyStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def add(self, name: str, provider: str, secret: str | Reference, *, expires_ms: int | None = None) -> SecretInfo:
-        """Store a key, or where it is kept, under a new name."""
+    def add(
+        self,
+        name: str,
+        provider: str,
+        secret: str | Reference,
+        *,
+        expires_ms: int | None = None,
+        hosts: Sequence[str] = (),
+    ) -> SecretInfo:
+        """Store a key, or where it is kept, under a new name; hosts: where it may be sent, empty: to its provider's."""
         if not _NAME.fullmatch(name):  # not even on record: it may be a key in the wrong place
             raise KeyStoreError("A key's name is 1 to 64 small letters, digits, dots, dashes and underscores.")
         with self._preparation("key.add", name):
@@ -97,21 +106,33 @@ class KeyStore:
                     f"There is a stored key named {name!r} already; give it a new secret with ./barmill key rotate"
                     f" {name}, or take another name."
                 )
-            info = SecretInfo(name, provider, 1, "", now_ms(), expires_ms)
+            bound = checked_hosts(hosts) or hosts_of_provider(provider)
+            info = SecretInfo(name, provider, 1, "", now_ms(), expires_ms, hosts=bound)
             row, kek = self._sealed(info, secrets.token_hex(8), secret)
         return self._write("key.add", None, row, kek)
 
-    def rotate(self, name: str, secret: str | Reference, *, expires_ms: int | None = None) -> SecretInfo:
-        """Give a key a new secret as its next version, with an expiry of its own; a revoked key is good again."""
+    def rotate(
+        self, name: str, secret: str | Reference, *, expires_ms: int | None = None, hosts: Sequence[str] = ()
+    ) -> SecretInfo:
+        """Give a key a new secret as its next version, with its own expiry; a revoked key is good again.
+
+        hosts: where it may be sent from now on; empty: as before. Only whoever has the secret can bind it to others.
+        """
         with self._preparation("key.rotate", name):
             before = read_row(self._db, name)
-            info = SecretInfo(name, before.info.provider, before.info.version + 1, "", now_ms(), expires_ms)
+            bound = checked_hosts(hosts) or before.info.hosts
+            version = before.info.version + 1
+            info = SecretInfo(name, before.info.provider, version, "", now_ms(), expires_ms, hosts=bound)
             row, kek = self._sealed(info, before.id, secret)
         return self._write("key.rotate", before, row, kek)
 
-    def reveal(self, name: str) -> str:
-        """Return a key in the clear, for the moment of its use."""
-        row, secret = self._look_up("key.reveal", name)
+    def reveal(self, name: str, hosts: Sequence[str] = ()) -> str:
+        """Return a key in the clear, for the moment of its use.
+
+        hosts: where it will be sent; raise KeyHostError if the key is not bound to each of these. Only for what is set
+        in the home's own files, and not by a feed, are they left out.
+        """
+        row, secret = self._look_up("key.reveal", name, hosts)
         with self._action("key.reveal", name):
             self._use(row)
         return secret
@@ -195,11 +216,12 @@ class KeyStore:
             change.before, change.after = _shown(before.info) if before else None, _shown(row.info)
         return row.info
 
-    def _look_up(self, action_name: str, name: str) -> tuple[Row, str]:
+    def _look_up(self, action_name: str, name: str, hosts: Sequence[str] = ()) -> tuple[Row, str]:
         """Return a key's row and its secret, which may be used only once the action is on record."""
         with self._preparation(action_name, name):
             row = read_row(self._db, name)
             _check_usable(row.info)
+            check_hosts(name, row.info.hosts, hosts)
             if row.info.reference is not None:
                 return row, parse_reference(row.info.reference).look_up()
             return row, self._opened(row)
@@ -256,7 +278,7 @@ def _check_usable(info: SecretInfo) -> None:
 
 
 def _identity(row: Row | None) -> object:
-    return row and (row.id, row.info.version, row.info.revoked_ms)
+    return row and (row.id, row.info.version, row.info.revoked_ms, row.info.hosts)
 
 
 def _shown(info: SecretInfo) -> dict[str, object]:
@@ -266,6 +288,7 @@ def _shown(info: SecretInfo) -> dict[str, object]:
         "fingerprint": info.fingerprint or None,
         "expires_ms": info.expires_ms,
         "reference": info.reference,
+        "hosts": list(info.hosts),
     }
 
 

@@ -77,20 +77,38 @@ def _add(_name: str) -> None:
     st.text_input("Name", key="keys_name", placeholder="demo-market", help="Small letters, digits, dots and dashes.")
     st.selectbox("Provider", sorted(KEY_TESTS), key="keys_provider", accept_new_options=True)
 
+    _ask_hosts("those of a known provider")
+
     def add(store: KeyStore, secret: str | Reference, expires_ms: int | None) -> str:
         name, provider = str(st.session_state["keys_name"]).strip(), str(st.session_state["keys_provider"] or "")
-        return f"The key {store.add(name, provider, secret, expires_ms=expires_ms).name} is stored."
+        info = store.add(name, provider, secret, expires_ms=expires_ms, hosts=_hosts())
+        return f"The key {info.name} is stored."
 
     _secret_form("Add", add)
 
 
 def _rotate(name: str) -> None:
     st.markdown("The new secret counts from the next connection on; the one before is destroyed.")
+    _ask_hosts("as before")
 
     def rotate(store: KeyStore, secret: str | Reference, expires_ms: int | None) -> str:
-        return f"The key {name} is now at version {store.rotate(name, secret, expires_ms=expires_ms).version}."
+        info = store.rotate(name, secret, expires_ms=expires_ms, hosts=_hosts())
+        return f"The key {name} is now at version {info.version}."
 
     _secret_form("Rotate", rotate)
+
+
+def _ask_hosts(otherwise: str) -> None:
+    st.text_input(
+        "Hosts (optional)",
+        key="keys_hosts",
+        placeholder="api.example.com, *.example.com",
+        help=f"The only hosts that feeds may send the key to, with commas between; left empty: {otherwise}.",
+    )
+
+
+def _hosts() -> list[str]:
+    return str(st.session_state.get("keys_hosts") or "").split(",")
 
 
 def _secret_form(verb: str, store_it: Callable[[KeyStore, str | Reference, int | None], str]) -> None:

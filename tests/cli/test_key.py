@@ -90,6 +90,7 @@ def test_a_key_lives_from_its_addition_to_its_end_and_its_secret_is_never_shown(
         "expires_ms": None,
         "state": "active",
         "reference": None,
+        "hosts": ["127.0.0.1", "localhost"],
     }
     assert fingerprint in said[1].stdout
     said.append(key_process("rotate", "demo", secret=second))
@@ -172,7 +173,8 @@ def test_a_last_day_is_kept_warned_of_and_enforced_only_in_the_future() -> None:
 
 def test_a_key_may_be_kept_elsewhere(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     done = key("add", "demo", "--provider", "market", "--from", "env:MARKET_KEY")
-    assert done.stdout == "The key demo is stored as a reference to env:MARKET_KEY.\n"
+    bound = "Feeds may send it to 127.0.0.1, localhost only."
+    assert done.stdout == f"The key demo is stored as a reference to env:MARKET_KEY. {bound}\n"
     (shown,) = listed()
     assert (shown["reference"], shown["fingerprint"]) == ("env:MARKET_KEY", None)
     monkeypatch.setenv("MARKET_KEY", "elsewhere")

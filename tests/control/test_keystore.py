@@ -358,6 +358,7 @@ def test_keys_of_the_first_version_of_the_table_stay_readable(home: Home) -> Non
         assert store.reveal("demo") == SECRET
         (shown,) = store.list()
         assert (shown.version, shown.expires_ms, shown.revoked_ms, shown.reference) == (3, None, None, None)
+        assert shown.hosts == ("127.0.0.1", "localhost")
         assert [(one.version, one.fingerprint, one.created_by) for one in store.versions("demo")] == [
             (3, "0a1b2c3d", "")
         ]

@@ -21,7 +21,7 @@ from tests.pages.conftest import LookAs
 
 TIMEOUT_S = 60
 ROWS = {"rows": "data", "time": "t", "price": "p", "instrument": "s"}
-GOOD = {"data": [{"t": 1_764_140_400_123, "p": 1.5, "s": "EUR/USD"}, {"t": 1, "p": 1, "s": "X"}]}
+GOOD = {"data": [{"t": 1_764_140_400_123, "p": 1.5, "s": "EUR/USD"}, {"t": 1, "p": 1, "s": "EUR/USD"}]}
 
 
 @pytest.fixture(autouse=True)
