@@ -25,6 +25,8 @@ from feed.names import FIRST_NAMES
 from feed.ticklog import Source, TickLog
 
 _WELL = (Phase.RECEIVING, Phase.IDLE)
+# Where a rest has no end yet.
+_STILL = 2**62
 # Operations during which a job need not write, and says why.
 _INTERRUPTS = (Kind.START, Kind.STOP, Kind.RESTART, Kind.UPGRADE, Kind.DELETE)
 
@@ -46,8 +48,34 @@ def read_flow(home: Home) -> Flow:
 
 def jobs_at_rest(home: Home) -> dict[str, str]:
     """Return by name why each job rests that is not meant to run, deleted ones that left bars included."""
+    return at_rest(read_makers(home))
+
+
+def read_makers(home: Home) -> list[Maker]:
+    """Return every job of a home that makes bars, and every deleted one that left some; none without a controller."""
     present, ends = _jobs(home)
-    return at_rest([*present, *_deleted(_progress(home), {one.name for one in present}, ends)])
+    return [*present, *_deleted(_progress(home), {one.name for one in present}, ends)]
+
+
+def stops(home: Home) -> dict[str, list[tuple[int, int]]]:
+    """Return by job the stretches of time (from_ms, to_ms) in which it was stopped or deleted by a person."""
+    query = (
+        "SELECT job, kind, asked_ms, ended_ms FROM operations WHERE outcome = 'done'"
+        " AND kind IN ('start', 'stop', 'restart', 'delete') ORDER BY rowid"
+    )
+    found: dict[str, list[tuple[int, int]]] = {}
+    try:
+        with JobLedger.read_only(home) as ledger:
+            rows = ledger.db.conn.execute(query).fetchall()
+    except (StoreMissingError, sqlite3.OperationalError):
+        return {}
+    for job, kind, asked_ms, ended_ms in rows:
+        rests = found.setdefault(job, [])
+        if rests and rests[-1][1] == _STILL:
+            rests[-1] = (rests[-1][0], asked_ms)
+        if kind in (Kind.STOP, Kind.DELETE):
+            rests.append((ended_ms, _STILL))
+    return found
 
 
 def newest_tick_ms(reader: BarReader, instrument: str) -> int | None:

@@ -11,4 +11,6 @@ from control.monitor.outages import reasons
 def explained_gaps(home: Home, bars: pl.DataFrame, frame: Frame) -> list[tuple[int, int, str]]:
     """Return (from_ms, to_ms, reason) of each gap among bars (BAR_SCHEMA, oldest first), oldest first."""
     found = gaps(bars, frame)
-    return [(gap.from_ms, gap.to_ms, reason.value) for gap, reason in zip(found, reasons(home, found), strict=True)]
+    return [
+        (gap.from_ms, gap.to_ms, reason.value) for gap, reason in zip(found, reasons(home, found, frame), strict=True)
+    ]

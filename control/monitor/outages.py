@@ -9,8 +9,10 @@ from enum import StrEnum
 
 import polars as pl
 
+from bar.frames import Frame
 from bar.gaps import Gap
 from bar.sqlite_file import StoreMissingError
+from control.freshness.reading import read_makers, stops
 from control.home import Home
 from control.monitor.history import LINE_SCHEMA, History
 from control.monitor.metrics import Kind, Metric, Subject
@@ -26,11 +28,15 @@ class Reason(StrEnum):
     NO_TICKS = "no ticks"  # feed and job ran, and nothing came
     FEED_DOWN = "feed down"
     JOB_DOWN = "job down"
+    JOB_STOPPED = "job stopped"  # a person stopped or deleted it
     UNKNOWN = "unknown"  # it was not measured, or is no longer kept
 
 
-def reasons(home: Home, gaps: Sequence[Gap]) -> list[Reason]:
-    """Return for each gap what held for most of it, as far as the home's own measurements tell."""
+def reasons(home: Home, gaps: Sequence[Gap], frame: Frame | None = None) -> list[Reason]:
+    """Return for each gap what held for most of it, as far as the home's own measurements and records tell.
+
+    frame: of the bars that are missing; only the jobs that feed it count. Without one, any job counts.
+    """
     if not gaps:
         return []
     from_ms, to_ms = min(gap.from_ms for gap in gaps), max(gap.to_ms for gap in gaps)
@@ -44,8 +50,17 @@ def reasons(home: Home, gaps: Sequence[Gap]) -> list[Reason]:
     except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
         return [Reason.UNKNOWN] * len(gaps)
     feed = _Line.of((line for subject, line in processes.items() if subject in _FEED), pl.min("value"), step_ms)
-    job = _Line.of(jobs.values(), pl.max("value"), step_ms)
-    return [_reason(gap, feed, job) for gap in gaps]
+    names = {maker.name for maker in read_makers(home) if frame is None or maker.feeds(frame)}
+    makers = [line for subject, line in jobs.items() if not names or subject.name in names]
+    job, rests = _Line.of(makers, pl.max("value"), step_ms), stops(home)
+    stopped = [bool(names) and all(_covers(rests.get(name, ()), gap) for name in names) for gap in gaps]
+    return [_reason(gap, feed, job, stopped=stopped[place]) for place, gap in enumerate(gaps)]
+
+
+def _covers(rests: Iterable[tuple[int, int]], gap: Gap) -> bool:
+    """Tell whether stretches of time take up most of a gap."""
+    shared_ms = sum(max(0, min(to_ms, gap.to_ms) - max(from_ms, gap.from_ms)) for from_ms, to_ms in rests)
+    return 2 * shared_ms > gap.to_ms - gap.from_ms
 
 
 @dataclass(frozen=True)
@@ -71,8 +86,10 @@ class _Line:
         return self.up[first:end]
 
 
-def _reason(gap: Gap, feed: _Line, job: _Line) -> Reason:
+def _reason(gap: Gap, feed: _Line, job: _Line, *, stopped: bool) -> Reason:
     for line, reason in ((feed, Reason.FEED_DOWN), (job, Reason.JOB_DOWN)):
+        if stopped and reason is Reason.JOB_DOWN:
+            return Reason.JOB_STOPPED
         seen = line.seen_in(gap)
         if not seen or 2 * len(seen) * line.step_ms < gap.to_ms - gap.from_ms:
             return Reason.UNKNOWN

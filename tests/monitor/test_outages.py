@@ -1,17 +1,22 @@
 """Why bars are missing, told from what was measured at the time."""
 
+from contextlib import closing
+
 import polars as pl
 import pytest
 
 from bar.frames import parse_frame
 from bar.gaps import Gap
+from bar.sqlite_file import immediate
 from control.home import Home
+from control.jobs.ledger import JobLedger
 from control.monitor.explained import explained_gaps
 from control.monitor.history import HOUR_MS, MINUTE_MS, SAMPLE_MS, History
 from control.monitor.metrics import Kind, Metric, Reading, Subject
 from control.monitor.outages import Reason, reasons
 from tests.charts.bars import bars_of
 from tests.monitor.readings import BARS, NOW_MS
+from tests.stopped_jobs import seconds_stopped
 
 INGEST, MARKET = (Subject(Kind.PROCESS, name) for name in ("ingest", "market"))
 OTHER = Subject(Kind.JOB, "other")
@@ -92,3 +97,19 @@ def test_gaps_among_bars_come_with_their_reasons(home: Home) -> None:
         (NOW_MS + 3 * MINUTE_MS, NOW_MS + 4 * MINUTE_MS, "job down"),
     ]
     assert explained_gaps(home, minutes[:1], parse_frame("1m")) == []
+
+
+def test_only_the_job_that_makes_the_frame_explains_its_gaps(home: Home) -> None:
+    """Another job ran all the time; the job of seconds was stopped by a person, and started again later."""
+    seconds_stopped(home).close()
+    with JobLedger.open(home) as ledger, immediate(ledger.db):
+        change = "UPDATE operations SET asked_ms = ?, ended_ms = ? WHERE job = 'bars' AND kind = 'stop'"
+        ledger.db.conn.execute(change, (NOW_MS + 9_000, NOW_MS + 10_000))
+    with closing(History.open(home)) as history:
+        for look in range(24):
+            history.write(
+                NOW_MS + look * SAMPLE_MS, [*seen()[:-2], Reading(Subject(Kind.JOB, "long"), Metric.RUNNING, 1)]
+            )
+    assert reasons(home, [gap(20, 50)], parse_frame("5s")) == [Reason.JOB_STOPPED]
+    assert reasons(home, [gap(20, 50)], parse_frame("5m")) == [Reason.NO_TICKS]
+    assert reasons(home, [gap(0, 12)], parse_frame("1s")) == [Reason.NO_TICKS]

@@ -80,7 +80,7 @@ function paintGaps(context, place, gaps, view, look) {
   for (const gap of gaps) {
     const from = Math.max(0, view.x(gap.from)), wide = Math.min(place.width, view.x(gap.to)) - from;
     if (wide < 1) continue;
-    const fault = gap.reason.endsWith("down");
+    const fault = / (down|stopped)$/.test(gap.reason);
     context.fillStyle = fault ? look.fault : look.gap;
     context.fillRect(from, 0, wide, place.height);
     const label = known(gap) ? gap.reason : "no bars";
