@@ -69,14 +69,17 @@ def candles(
     }
 
 
-def price_decimals(bars: pl.DataFrame) -> int:
-    """Return how many decimals it takes to print every price of these bars in full, at most ten."""
-    return decimals_of(price for name in _PRICES for price in bars[name])
+def price_decimals(bars: pl.DataFrame, most: int = _MAX_DECIMALS) -> int:
+    """Return how many decimals it takes to print every price of these bars in full, at most so many."""
+    return decimals_of((price for name in _PRICES for price in bars[name]), most)
 
 
-def decimals_of(prices: Iterable[float]) -> int:
-    """Return how many decimals it takes to print each of these prices in full, at most ten."""
-    return min(max((_decimals(price) for price in set(prices)), default=0), _MAX_DECIMALS)
+def decimals_of(prices: Iterable[float], most: int = _MAX_DECIMALS) -> int:
+    """Return how many decimals it takes to print each of these prices in full, at most so many.
+
+    Printed with them, prices line up; one that needs more is still printed in full (bar/number_text.py).
+    """
+    return min(max((_decimals(price) for price in set(prices)), default=0), most)
 
 
 def _decimals(price: float) -> int:

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from bar.model import BarState
+from bar.number_text import number_text
 from charts.candles import price_decimals
 from charts.texts import change
 
@@ -102,7 +103,7 @@ def _row(instrument: str, bars: pl.DataFrame) -> dict[str, str]:
         return {"Instrument": instrument} | dict.fromkeys(_NUMBERS, "–")
     decimals, first, last = price_decimals(bars), bars["open"][0], bars["close"][-1]
     prices = {"Start": first, "Last": last, "High": max(bars["high"]), "Low": min(bars["low"])}
-    printed = {name: f"{price:.{decimals}f}" for name, price in prices.items()}
+    printed = {name: number_text(price, decimals) for name, price in prices.items()}
     return {
         "Instrument": instrument,
         "Start": printed["Start"],

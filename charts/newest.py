@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from bar.number_text import number_text
 from charts.candles import price_decimals
 
 _PRICES = ("Open", "High", "Low", "Close")
@@ -17,9 +18,9 @@ def newest_bars(bars: pl.DataFrame, count: int) -> pl.DataFrame:
         {
             "Instrument": bar["instrument"],
             "Start, UTC": bar["start_ms"],
-            **{name: f"{bar[name.lower()]:.{decimals[bar['instrument']]}f}" for name in _PRICES},
-            "Volume": "–" if bar["volume"] is None else f"{bar['volume']:,.15g}",
-            "VWAP": "–" if bar["vwap"] is None else f"{bar['vwap']:.{decimals[bar['instrument']] + 1}f}",
+            **{name: number_text(bar[name.lower()], decimals[bar["instrument"]]) for name in _PRICES},
+            "Volume": number_text(bar["volume"], grouped=True),
+            "VWAP": number_text(bar["vwap"], decimals[bar["instrument"]]),
             "Ticks": f"{bar['ticks']:,}",
             "State": bar["state"],
             "Revision": str(bar["revision"]),

@@ -26,6 +26,8 @@ _PRICE_PX, _VOLUME_PX, _PANE_PX, _BETWEEN_PX = 420, 100, 120, 14
 _ABOVE_PX, _BELOW_PX = 36, 92
 _FADED = 0.45
 _HOVER_FORMAT = ",.6~r"
+# As many as Plotly's number formats have.
+_MOST_DECIMALS = 20
 _BAND = ("upper", "lower")
 # In bars, as on the canvas (charts/browser/candles/paint.js): an instrument with few ticks would have only dashes.
 _JOINED_OVER = 6
@@ -48,7 +50,7 @@ def study_figure(
             named = number == 0 and line.pane in (PRICE_PANE, VOLUME_PANE)
             figure.add_trace(_line(timed, frame, line, color, axes[line.pane]).update(showlegend=named))
     figure.add_traces(_no_bars(timed, gaps, zone))
-    _lay_out(figure, panes, price_decimals(bars), zone)
+    _lay_out(figure, panes, price_decimals(bars, _MOST_DECIMALS), zone)
     return figure
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from bar.frames import Frame
+from bar.number_text import number_text
 from charts.candles import price_decimals
 from control.texts import age, moment
 
@@ -32,8 +33,9 @@ def utc_time(time_ms: int, frame: Frame) -> str:
 
 def change(ratio: float) -> str:
     """Print a relative change with an arrow and a sign, so that it reads without colours."""
-    arrow = "▲" if ratio > 0 else "▼" if ratio < 0 else "■"
-    return f"{arrow} {ratio * 100:+.2f} %".replace("-", "\N{MINUS SIGN}")
+    moved = round(ratio * 100, 2) + 0.0  # one that is too small to show has no direction, and no minus before a zero
+    arrow = "▲" if moved > 0 else "▼" if moved < 0 else "■"
+    return f"{arrow} {moved:+.2f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def plain(text: str) -> str:
@@ -53,6 +55,7 @@ def chart_in_words(bars: pl.DataFrame, instrument: str, frame: Frame) -> str:
     return (
         f"Candles of {instrument}, {bars.height} bars of {frame.text} from {utc_time(first['start_ms'], frame)}"
         f" to {utc_time(last['start_ms'], frame)} UTC: {direction} {abs(moved) * 100:.2f} percent"
-        f" to {last['close']:.{decimals}f}, between {low:.{decimals}f} and {high:.{decimals}f};"
+        f" to {number_text(last['close'], decimals)}, between {number_text(low, decimals)} and"
+        f" {number_text(high, decimals)};"
         f" the newest bar is {last['state']}."
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from bar.number_text import number_text
 from charts.texts import age
 from cli import feed
 from cli.errors import UserError
@@ -146,7 +147,7 @@ def _as_text(home: Home, provider: str, listings: Sequence[Listing]) -> str:
         (
             one.instrument,
             "enabled" if one.enabled else "disabled",
-            "-" if one.last_price is None else f"{one.last_price:.15g}",
+            "-" if one.last_price is None else number_text(one.last_price),
             "-" if one.last_tick_ms is None else f"{age(now_ms - one.last_tick_ms)} ago",
             f"{one.ticks_per_s:,.2f}/s",
             "stale" if one.stale else "",

@@ -97,7 +97,10 @@ class BarRoutes:
         bars, lines = studied(reader.read, question.query, question.studies)
         view, newest_ms = ChartView(instrument, frame, as_of_ms=as_of_ms), newest_tick_ms(reader, instrument)
         fresh = status(view, newest_of(reader.read, view), newest_ms, readings.flow(self._home))
-        message = candles(bars, instrument, frame, read_ms, lines, explained_gaps(self._home, bars, frame))
+        # A chart asks for what comes before the oldest bar that it holds, so a gap may reach up to that.
+        to_ms = question.query.to_ms
+        gaps = explained_gaps(self._home, bars, frame, to_ms if to_ms is not None and to_ms <= read_ms else None)
+        message = candles(bars, instrument, frame, read_ms, lines, gaps)
         return message | {"status": fresh}
 
     async def _answer(

@@ -35,7 +35,7 @@ def page() -> None:
         st.code(link, language=None, wrap_lines=True)
     with open_people(Home.find()) as db:
         accounts = all_accounts(db)
-        st.dataframe(account_table(accounts), hide_index=True, key="accounts_table", row_height=30)
+        st.dataframe(account_table(accounts), hide_index=True, key="accounts_table", row_height=30, placeholder="–")
         left, right = st.columns([3, 2], gap="large")
         with left:
             _one_account(db, actor, accounts)
@@ -62,7 +62,7 @@ def _one_account(db: Database, actor: Actor, accounts: Sequence[Account]) -> Non
             key = f"accounts_{label.lower().replace(' ', '_')}"
             st.button(label, key=key, disabled=not offered, on_click=_act, args=(change, actor, name))
     if sessions:
-        st.dataframe(session_table(sessions), hide_index=True, key="accounts_sessions", row_height=30)
+        st.dataframe(session_table(sessions), hide_index=True, key="accounts_sessions", row_height=30, placeholder="–")
     else:
         st.caption("Nobody is signed in with this account.")
 

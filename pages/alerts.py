@@ -96,7 +96,7 @@ def _deliveries(home: Home) -> None:
     rows = delivery_rows(last_deliveries(home, _DELIVERIES), now_ms())
     if rows:
         st.subheader("Sent lately", anchor=False)
-        st.dataframe(pl.DataFrame(rows), hide_index=True, key="alerts_deliveries")
+        st.dataframe(pl.DataFrame(rows), hide_index=True, key="alerts_deliveries", placeholder="–")
 
 
 def _act(change: _Change, actor: Actor) -> None:

@@ -96,6 +96,7 @@ def _found(found: Sequence[Record]) -> None:
                 help="Everything that belongs to the same action.", display_text=r"audit_trace=(.{8})", width="small"
             ),
         },
+        placeholder="–",
     )
 
 

@@ -38,6 +38,12 @@ def page() -> None:
             " shows the last of them. Choose a longer frame to see all of it."
         )
     read_ms, shown = readings.now_ms(), history(home, view)
+    if view.range_ms is not None and not shown.bars.height:
+        st.info(
+            "No bars in this range: nothing was traded in it, or it lies outside of what is stored. Pick another range"
+            " above, or press Newest bar in the chart.",
+            icon=":material/event_busy:",
+        )
     candle_chart(view, shown, read_ms, readings.flow(home))
     if view.as_of_ms is not None:
         with badge:

@@ -92,7 +92,9 @@ def _live(home: Home, instruments: Sequence[str], range_name: str) -> None:
     figures.show("indexed", compare_figure(lines, from_ms, to_ms), compare_in_words(lines))
     figures.update()
     right = {name: st.column_config.TextColumn(alignment="right") for name in _NUMBERS}
-    st.dataframe(pl.DataFrame(compare_table(bars)), hide_index=True, key="compare_table", column_config=right)
+    st.dataframe(
+        pl.DataFrame(compare_table(bars)), hide_index=True, key="compare_table", column_config=right, placeholder="–"
+    )
     st.caption("All times are UTC. Drag over the figure to look closer, double-click to see all of it again.")
 
 

@@ -96,6 +96,7 @@ def _live(home: Home, provider: str, names: tuple[str, ...] | None, shown_versio
             "Silent for": st.column_config.NumberColumn(format="%.1f s"),
             "Chart": st.column_config.LinkColumn(display_text=":material/candlestick_chart:", width="small"),
         },
+        placeholder="–",
     )
     rate, stale = sum(one.ticks_per_s for one in moving), sum(one.stale for one in moving)
     beyond = f" The {_MOST_LIVE:,} busiest of {len(moving):,}." if len(moving) > _MOST_LIVE else ""

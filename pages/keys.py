@@ -95,7 +95,7 @@ def _history(store: KeyStore, name: str) -> None:
         }
         for one in store.versions(name)
     ]
-    st.dataframe(rows, hide_index=True, key=f"keys_history_{name}", width=520)
+    st.dataframe(rows, hide_index=True, key=f"keys_history_{name}", width=520, placeholder="–")
 
 
 def _test(store: KeyStore, name: str) -> None:

@@ -69,7 +69,7 @@ def _alerts(home: Home, one: Visitor) -> None:
     over = monitor.alerts_that_are_over(home)
     if over:
         with st.expander(f"Alerts that are over ({len(over)})", key="monitoring_over"):
-            st.dataframe(pl.DataFrame(past_alert_rows(over)), hide_index=True, key="monitoring_past")
+            st.dataframe(pl.DataFrame(past_alert_rows(over)), hide_index=True, key="monitoring_past", placeholder="–")
 
 
 def _teach() -> None:
@@ -133,7 +133,7 @@ def _tables(latest: Latest) -> None:
     ):
         if rows:
             st.subheader(title, anchor=False)
-            st.dataframe(pl.DataFrame(rows), hide_index=True, key=f"monitoring_{title}")
+            st.dataframe(pl.DataFrame(rows), hide_index=True, key=f"monitoring_{title}", placeholder="–")
 
 
 through_app()

@@ -102,7 +102,7 @@ def _live_bars(home: Home, frame: Frame) -> None:
         return
     right = {name: st.column_config.TextColumn(alignment="right") for name in NUMBERS}
     table = newest_bars(bars, _NEWEST_SHOWN)
-    st.dataframe(table, hide_index=True, key="overview_newest", row_height=27, column_config=right)
+    st.dataframe(table, hide_index=True, key="overview_newest", row_height=27, column_config=right, placeholder="–")
 
 
 def _watchlist(home: Home) -> Watchlist:

@@ -53,7 +53,7 @@ _chart = st.components.v2.component(
     "barmill_candles",
     html=_HTML,
     css=browser_code("candles/chart.css"),
-    js=browser_code("lasting.js", *(f"candles/{name}.js" for name in _SCRIPTS)),
+    js=browser_code("lasting.js", "numbers.js", *(f"candles/{name}.js" for name in _SCRIPTS)),
     isolate_styles=False,
 )
 

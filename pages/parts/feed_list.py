@@ -44,4 +44,5 @@ def feed_list(views: list[FeedView], key: str) -> None:
         hide_index=True,
         column_config=_COLUMNS,
         height=_HEAD_PX + _ROW_PX * len(views),
+        placeholder="–",
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import polars as pl
 import streamlit as st
 
+from bar.number_text import number_text
 from charts.texts import plain
 from control.home import Home
 from control.people.roles import Permission
@@ -14,6 +15,7 @@ from pages.parts.told import attempt, tell
 from pages.parts.visitor import require
 
 _FOUND, _SAID = "feed_trial_found", "feed_trial_said"
+_NUMBERS = {"price_open": "Open", "price_close": "Close", "volume": "Volume"}
 _ROWS_SHOWN = 100
 
 
@@ -65,7 +67,12 @@ def _show(found: Trial) -> None:
 def _table(title: str, rows: pl.DataFrame) -> None:
     st.caption(f"{title}: {rows.height:,}" if rows.height <= _ROWS_SHOWN else f"{title}: the first {_ROWS_SHOWN}")
     if rows.height:
-        st.dataframe(rows.head(_ROWS_SHOWN), hide_index=True, key=f"feed_trial_{title.lower()}")
+        st.dataframe(rows.head(_ROWS_SHOWN), hide_index=True, key=f"feed_trial_{title.lower()}", placeholder="–")
+
+
+def _exact(numbers: pl.Series, label: str) -> pl.Series:
+    """Return numbers as texts, since a table rounds what it takes for a number."""
+    return pl.Series(label, [None if one is None else number_text(one) for one in numbers], pl.String)
 
 
 def _shown_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
@@ -74,9 +81,7 @@ def _shown_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
     return ticks.select(
         pl.from_epoch("time_ns", time_unit="ns").dt.strftime("%Y-%m-%d %H:%M:%S%.3f").alias("Time (UTC)"),
         pl.col("instrument").alias("Instrument"),
-        pl.col("price_open").alias("Open"),
-        pl.col("price_close").alias("Close"),
-        pl.col("volume").alias("Volume"),
+        *(_exact(ticks[name], label) for name, label in _NUMBERS.items()),
         pl.col("id").cast(pl.String).alias("Id"),
     )
 

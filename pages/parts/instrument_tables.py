@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from bar.number_text import number_text
 from charts.texts import age
 from control.instruments.listing import Listing
 from control.instruments.report import Line
@@ -44,7 +45,7 @@ def live_table(listings: Sequence[Listing], decimals: dict[str, int | None], now
         [
             (
                 one.instrument,
-                _price(one.last_price, decimals.get(one.instrument)),
+                number_text(one.last_price, decimals.get(one.instrument) or 0),
                 one.ticks_per_s,
                 None if one.last_tick_ms is None else max(0, now_ms - one.last_tick_ms) / 1_000,
                 _state(one),
@@ -85,12 +86,6 @@ def catalogue_line(catalogue: Sequence[Instrument], state: CatalogueState, now_m
         late = "; the feed has not answered, see Overview" if waited_ms > _PATIENCE_MS else ""
         said.append(f"asked for a new one {age(waited_ms)} ago{late}")
     return ", ".join(said) + "."
-
-
-def _price(price: float | None, decimals: int | None) -> str:
-    if price is None:
-        return "–"
-    return f"{price:.15g}" if decimals is None else f"{price:.{decimals}f}"
 
 
 def _state(one: Listing) -> str:

@@ -114,4 +114,6 @@ def _table(table: object, name: str) -> None:
     trace = st.column_config.LinkColumn(
         help="What the audit trail has on it.", display_text=r"audit_trace=(.{8})", width="small"
     )
-    st.dataframe(table, key=f"jobs_{name}", hide_index=True, row_height=27, column_config={"Trace": trace})
+    st.dataframe(
+        table, key=f"jobs_{name}", hide_index=True, row_height=27, column_config={"Trace": trace}, placeholder="–"
+    )

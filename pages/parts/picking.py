@@ -48,6 +48,7 @@ def picks_table(home: Home, actor: Actor, provider: str, shown: Sequence[Instrum
         on_select="rerun",
         selection_mode="multi-row",
         height=table_height(len(shown)),
+        placeholder="–",
     )
     names = [shown[row].instrument for row in table.selection.rows if row < len(shown)]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -81,7 +82,7 @@ def pasted_list(home: Home, actor: Actor, provider: str, catalogue: Sequence[Ins
     )
     report = judge(names, {one.instrument: one.enabled for one in catalogue}, enable=_ACTIONS[action])
     wrong, changes = sum(line.outcome.wrong for line in report), sum(line.outcome.changes for line in report)
-    st.dataframe(report_table(report), key="instruments_report", hide_index=True)
+    st.dataframe(report_table(report), key="instruments_report", hide_index=True, placeholder="–")
     st.caption(plain(f"As it stands: {in_words(report)}."))
     partial = wrong > 0 and st.checkbox(
         f"Leave out the {wrong:,} that name no instrument of {plain(provider)}", key="instruments_partial"

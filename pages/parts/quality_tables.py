@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from bar.number_text import number_text
 from bar.verification import Verdict
+from charts.candles import price_decimals
 from charts.quality import words
 from charts.texts import age, duration, plain
 from control.instruments.listing import Listing
@@ -115,12 +117,21 @@ def revised_table(revised: pl.DataFrame) -> pl.DataFrame:
 
 
 def history_table(versions: pl.DataFrame) -> pl.DataFrame:
-    """Return all versions of one bar (BAR_SCHEMA, oldest first): what each said, and from when on."""
-    prices = (pl.col(name).alias(name.capitalize()) for name in ("open", "high", "low", "close", "volume", "vwap"))
+    """Return all versions of one bar (BAR_SCHEMA, oldest first): what each said, exactly, and from when on."""
+    decimals = price_decimals(versions)
+    prices = (
+        pl.Series(name.capitalize(), [number_text(value, decimals) for value in versions[name]], pl.String)
+        for name in ("open", "high", "low", "close")
+    )
+    amounts = (
+        pl.Series(name.capitalize(), [number_text(value) for value in versions[name]], pl.String)
+        for name in ("volume", "vwap")
+    )
     return versions.select(
         pl.col("revision").alias("Revision"),
         pl.from_epoch("changed_ms", time_unit="ms").alias("Known from, UTC"),
         *prices,
+        *amounts,
         pl.col("ticks").alias("Ticks"),
         pl.col("state").alias("State"),
     )

@@ -52,7 +52,7 @@ def rejects_view(home: Home, window_ms: int, reason: str | None, instrument: str
         st.plotly_chart(over_time, key="quality_rejects", config=_NO_TOOLS)
     with table:
         lately = dict(counts.group_by("reason").agg(pl.sum("count")).iter_rows())
-        st.dataframe(reasons_table(ever, lately), key="quality_reasons", hide_index=True)
+        st.dataframe(reasons_table(ever, lately), key="quality_reasons", hide_index=True, placeholder="–")
     samples = quality.reject_samples(home, window_ms, reason, instrument)
     st.markdown(f"**The newest {samples.height:,} that fit**" if samples.height else "None of them fit.")
     if samples.height:
@@ -106,6 +106,7 @@ def revisions_view(home: Home, window_ms: int, instrument: str | None) -> None:
         hide_index=True,
         height=280,
         column_config={"Changed, UTC": _TIME, "Bar, UTC": _TIME, "After its end, s": _SECONDS},
+        placeholder="–",
     )
 
 
@@ -116,7 +117,11 @@ def history_view(home: Home, bar: Bar) -> None:
         st.warning(f"There is no bar {bar.label}.")
         return
     st.dataframe(
-        history_table(versions), key="quality_history", hide_index=True, column_config={"Known from, UTC": _TIME}
+        history_table(versions),
+        key="quality_history",
+        hide_index=True,
+        column_config={"Known from, UTC": _TIME},
+        placeholder="–",
     )
 
 
@@ -136,7 +141,12 @@ def comparison_view(home: Home) -> None:
     standing = comparison.standing
     st.markdown(comparison_line(standing, readings.now_ms()))
     if standing.verdict is not None and standing.verdict.examples:
-        st.dataframe(pl.DataFrame({"Different": standing.verdict.examples}), key="quality_examples", hide_index=True)
+        st.dataframe(
+            pl.DataFrame({"Different": standing.verdict.examples}),
+            key="quality_examples",
+            hide_index=True,
+            placeholder="–",
+        )
 
 
 @st.fragment(run_every=1)

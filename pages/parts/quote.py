@@ -4,6 +4,7 @@ import polars as pl
 
 from bar.frames import Frame
 from bar.model import BarState
+from bar.number_text import number_text
 from charts.candles import price_decimals
 from charts.texts import change, utc_time
 
@@ -21,7 +22,7 @@ def quote(newest: pl.DataFrame, frame: Frame) -> dict[str, str]:
     moved = bar["close"] / newest["open"][0] - 1
     state = bar["state"] if bar["state"] != BarState.REVISED.value else f"revised {bar['revision']}×"
     return {
-        "price": f"{bar['close']:.{price_decimals(newest)}f}",
+        "price": number_text(bar["close"], price_decimals(newest)),
         "change": change(moved),
         "direction": "up" if moved > 0 else "down" if moved < 0 else "flat",
         "over": f"over {newest.height} {'bar' if newest.height == 1 else 'bars'}",

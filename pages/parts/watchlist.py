@@ -36,7 +36,7 @@ _table = st.components.v2.component(
     "barmill_watchlist",
     html=_HTML,
     css=browser_code("watchlist/watchlist.css"),
-    js=browser_code("lasting.js", "watchlist/watchlist.js"),
+    js=browser_code("lasting.js", "numbers.js", "watchlist/watchlist.js"),
     isolate_styles=False,
 )
 

@@ -131,6 +131,14 @@ def test_gaps_are_told_with_their_reason_or_filled_by_choice(ask: Ask) -> None:
     assert table["state"].to_list()[:3] == ["closed", "synthetic", "synthetic"]
 
 
+def test_a_gap_up_to_the_oldest_bar_that_a_chart_holds_is_told(ask: Ask) -> None:
+    held_ms = NOON_MS + MINUTES * 60_000 + 600_000  # ten minutes after the last bar
+    found: Any = ask("/bars.json", instrument=AAA, frame="1m", to=held_ms).json()
+    assert found["gaps"] == [[NOON_MS // 60_000 + MINUTES, held_ms // 60_000, "unknown"]]
+    later: Any = ask("/bars.json", instrument=AAA, frame="1m", to=now_ms() + 86_400_000).json()
+    assert later["gaps"] == []  # nothing is missing in what has not been yet
+
+
 def test_a_time_before_every_bar_gives_none(ask: Ask) -> None:
     found: Any = ask("/bars.json", instrument=AAA, frame="1m", to=NOON_MS, studies="sma:20,vwap").json()
     assert (found["slot"], found["state"]) == ([], "")

@@ -145,6 +145,17 @@ def test_a_time_before_the_first_bar_says_that_nothing_was_known() -> None:
     assert (message["slot"], message["status"]["stale"]) == ([], False)
 
 
+def test_a_range_without_bars_says_so_and_what_to_do_next(written: Written) -> None:
+    before_ms = written.now_ms - 7 * 86_400_000
+    app = seconds(**{"from": str(before_ms), "to": str(before_ms + 60_000)})
+    assert not app.exception
+    (said,) = [one.value for one in app.info]
+    assert said.startswith("No bars in this range: nothing was traded in it")
+    assert "Newest bar" in said
+    assert chart(app)["slot"] == []
+    assert not seconds(**{"from": str(written.now_ms - 40_000), "to": str(written.now_ms - 30_000)}).info
+
+
 def test_a_range_of_the_last_minutes_is_one_click() -> None:
     app = seconds()
     app.button(key="chart_last_15 minutes").click().run()

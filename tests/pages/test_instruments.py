@@ -234,7 +234,7 @@ def test_the_live_table_is_exactly_this() -> None:
         },
         {
             "Instrument": "OFF",
-            "Last price": "1e-05",
+            "Last price": "0.00001",
             "Ticks/s": 0.1,
             "Silent for": 1.0,
             "State": "disabled",

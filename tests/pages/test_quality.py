@@ -166,7 +166,7 @@ def test_every_version_of_a_bar_can_be_looked_at_and_linked_to() -> None:
     assert not app.exception
     versions = table(app, "Known from, UTC")
     assert versions["Revision"].tolist() == [0, 1, 2]
-    assert versions["Close"].tolist() == [2.0, 2.5, 2.5]
+    assert versions["Close"].tolist() == ["2.0", "2.5", "2.5"]
     assert versions["Ticks"].tolist() == [1, 2, 3]
     assert address(app)["bar"] == bar
     linked = opened("quality", quality_view="Revisions", bar="A 1m 7")

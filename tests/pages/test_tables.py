@@ -15,7 +15,7 @@ def test_the_bars_that_changed_last_come_first_and_keep_their_decimals() -> None
             "Low": "10.125",
             "Close": "10.250",
             "Volume": "2.5",
-            "VWAP": "10.5000",
+            "VWAP": "10.500",
             "Ticks": "2",
             "State": "revised",
             "Revision": "2",

@@ -29,7 +29,17 @@ def test_times_are_no_finer_than_the_frame(frame: str, text: str) -> None:
     assert utc_time(NOON_MS, parse_frame(frame)) == text
 
 
-@pytest.mark.parametrize(("ratio", "text"), [(0.0123, "▲ +1.23 %"), (-0.5, "▼ −50.00 %"), (0.0, "■ +0.00 %")])
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (0.0123, "▲ +1.23 %"),
+        (-0.5, "▼ −50.00 %"),
+        (0.0, "■ +0.00 %"),
+        (-0.00001, "■ +0.00 %"),
+        (0.00001, "■ +0.00 %"),
+        (-0.0001, "▼ −0.01 %"),
+    ],
+)
 def test_changes_read_without_colours(ratio: float, text: str) -> None:
     assert change(ratio) == text
 

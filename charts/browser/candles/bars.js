@@ -125,10 +125,13 @@ class BarBook {
     return found;
   }
 
-  gapAt(slot) {
-    const after = this.place(slot);
-    return this.missing(this.sorted.slice(Math.max(0, after - 1), after + 1)).find((gap) => gap.from <= slot && slot < gap.to);
+  // The gaps that reach into slots from..to, also where the bars on their sides lie outside.
+  gapsIn(from, to) {
+    const bars = this.sorted.slice(Math.max(0, this.place(from) - 1), this.place(to + 1) + 1);
+    return this.missing(bars).filter((gap) => gap.from <= to && gap.to > from);
   }
+
+  gapAt(slot) { return this.gapsIn(slot, slot)[0]; }
 }
 
 function lastSlot(message) {

@@ -113,6 +113,7 @@ class Chart {
     Object.assign(this.canvas.dataset, {
       view: this.book.view, bars: this.book.sorted.length, updates: this.updates, stale, live: this.book.live,
       from: ms(this.seen.left), to: ms(this.seen.right), width: this.place.width, cross: cross ? ms(cross.slot) : "",
+      gaps: this.book.gapsIn(Math.floor(this.seen.left), Math.ceil(this.seen.right)).map((gap) => `${ms(gap.from)}-${ms(gap.to)} ${gap.reason}`).join(", "),
       panes: this.place.panes.map((one) => one.name).join(" "), kind: this.look.kind, scale: this.look.scale, zone: this.zone.name,
     });
     if (this.history.heading) this.heading.href = this.linkTo("chart");

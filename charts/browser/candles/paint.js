@@ -6,7 +6,7 @@ const SWATCH = 12;
 function paint(context, size, book, view, look, cross, stale) {
   const kind = KINDS[look.kind] ?? KINDS.candles, left = Math.floor(view.left) - 1, right = Math.ceil(view.right);
   let bars = book.between(left - (kind.before ?? 1), right);
-  const gaps = book.missing(bars);
+  const gaps = book.gapsIn(left, right);
   if (kind.bars) bars = kind.bars(bars);
   bars = bars.filter((bar) => bar.slot >= left);
   const place = layout(size, book, view, bars, look.scale);
@@ -32,6 +32,7 @@ function paint(context, size, book, view, look, cross, stale) {
     context.restore();
   }
   context.restore();
+  if (!book.newest) paintNothing(context, place, look);
   if (book.newest && book.live) paintLast(context, place, book, inks);
   if (cross) paintCross(context, place, book, view, look, cross);
   const marked = cross && book.bySlot.get(cross.slot), shown = cross ? marked && (bars.find((bar) => bar.slot === cross.slot) ?? marked) : bars[bars.length - 1];
@@ -46,7 +47,7 @@ function paintGrid(context, place, book, view, look) {
       context.fillStyle = look.border;
       context.fillRect(0, one.top - (one.name === "volume" ? PANE_GAP / 2 : 0), width, 1);
     }
-    if (one.name === "volume") continue;
+    if (one.name === "volume" || !book.newest) continue;
     const tall = one.bottom - one.top, gap = one.name === "price" ? 56 : 30;
     for (const value of (one.log ? logTicks : roundTicks)(one.low, one.high, tall, gap)) {
       const y = Math.round(one.y(value));
@@ -89,6 +90,13 @@ function paintGaps(context, place, gaps, view, look) {
     context.textAlign = "center";
     context.fillText(label, from + wide / 2, place.price.bottom - 10);
   }
+}
+
+// Without any bar there is no price either, so the axis has no numbers.
+function paintNothing(context, place, look) {
+  context.fillStyle = look.faint;
+  context.textAlign = "center";
+  context.fillText("No bars in this range", place.width / 2, place.height / 2);
 }
 
 function paintForming(context, place, bars, view, look) {
@@ -165,7 +173,7 @@ function paintLast(context, place, book, look) {
   context.lineTo(place.width, y + 0.5);
   context.stroke();
   context.setLineDash([]);
-  tag(context, place, y, bar.close.toFixed(book.decimals), bar.close >= bar.open ? look.upTag : look.downTag, look.background);
+  tag(context, place, y, numberText(bar.close, book.decimals), bar.close >= bar.open ? look.upTag : look.downTag, look.background);
 }
 
 function paintCross(context, place, book, view, look, cross) {
@@ -182,7 +190,7 @@ function paintCross(context, place, book, view, look, cross) {
   }
   context.stroke();
   context.setLineDash([]);
-  if (y !== null && y < place.height) {
+  if (y !== null && y < place.height && book.newest) {
     const one = place.paneAt(y);
     tag(context, place, y, valueText(one, book, one.at(y)), look.text, look.background);
   }
@@ -228,7 +236,7 @@ function paintLegends(context, place, book, look, inks, bar, gap) {
 function priceLegend(book, bar, gap) {
   if (gap) return known(gap) ? `No bar: ${gap.reason}` : "No bar, reason unknown";
   if (!bar) return "No bar";
-  const [open, high, low, close] = [bar.open, bar.high, bar.low, bar.close].map((value) => value.toFixed(book.decimals));
+  const [open, high, low, close] = [bar.open, bar.high, bar.low, bar.close].map((value) => numberText(value, book.decimals));
   return `O ${open}  H ${high}  L ${low}  C ${close}`;
 }
 
@@ -242,6 +250,7 @@ function tag(context, place, y, text, color, ink) {
   context.fillText(text, place.width + 9, y + 1, place.axis - 12);
 }
 
+// A place on an axis, or a value that was worked out: rounded, unlike prices.
 function valueText(one, book, value) {
   if (one.name === "price") return value.toFixed(book.decimals);
   if (one.name === "volume") return shortAmount(value);

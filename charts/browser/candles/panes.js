@@ -5,7 +5,7 @@ const VOLUME_SHARE = 0.15, STUDY_SHARE = 0.17, STUDIES_SHARE = 0.45;
 
 function axisWidth(context, book, look) {
   context.font = look.font;
-  return Math.ceil(Math.max(context.measureText((book.newest?.close ?? 0).toFixed(book.decimals)).width + 18, 56));
+  return Math.ceil(Math.max(context.measureText(numberText(book.newest?.close ?? 0, book.decimals)).width + 18, 56));
 }
 
 // bars: as they are drawn. Returns the whole picture's measures, and each pane's with its scale.

@@ -3,22 +3,21 @@
 const VERSION_COLUMNS = ["open", "high", "low", "close", "volume", "ticks"];
 
 function tipRows(bar, decimals) {
-  const price = (value) => (value === null ? "–" : value.toFixed(decimals));
-  const move = (bar.close / bar.open - 1) * 100;
+  const price = (value) => numberText(value, decimals);
   return [
     ["Open", price(bar.open)], ["High", price(bar.high)], ["Low", price(bar.low)], ["Close", price(bar.close)],
-    ["Change", `${move < 0 ? "\u2212" : "+"}${Math.abs(move).toFixed(2)} %`],
+    ["Change", percentText(bar.close / bar.open - 1)],
     ["Volume", amountText(bar.volume)], ["VWAP", price(bar.vwap)], ["Ticks", amountText(bar.ticks)],
     ["State", bar.revision ? `${bar.state} ${bar.revision}\u00d7` : bar.state],
   ];
 }
 
-function amountText(value) { return value === null ? "–" : value.toLocaleString("en-US", {maximumFractionDigits: 12}); }
+function amountText(value) { return numberText(value, 0, true); }
 
 // The versions of a revised bar as a table, oldest first; what a version changed is set in bold.
 function versionTable(versions, decimals, zone) {
   const table = document.createElement("table"), texts = (version) => VERSION_COLUMNS.map((name) => (
-    name === "volume" || name === "ticks" ? amountText(version[name]) : version[name].toFixed(decimals)));
+    name === "volume" || name === "ticks" ? amountText(version[name]) : numberText(version[name], decimals)));
   const head = table.createTHead().insertRow();
   for (const name of ["Changed", ...VERSION_COLUMNS]) head.append(element("th", name));
   const body = table.createTBody();

@@ -79,7 +79,7 @@ class Watchlist {
 
   fill(row) {
     const {cells, values, element} = row, {decimals = 2, line = []} = this.lines[row.name] ?? {};
-    write(cells.last, values.last === null ? "–" : values.last.toFixed(decimals));
+    write(cells.last, numberText(values.last, decimals));
     for (const column of ["change_1m", "change_1h", "change_1d"]) {
       write(cells[column], changeText(values[column]));
       cells[column].dataset.direction = directionOf(values[column]);
@@ -177,12 +177,6 @@ function write(element, text) {
 
 function directionOf(change) {
   return change > 0 ? "up" : change < 0 ? "down" : "flat";
-}
-
-function changeText(ratio) {
-  if (ratio === null) return "–";
-  const arrow = ratio > 0 ? "\u25b2" : ratio < 0 ? "\u25bc" : "\u25a0";
-  return `${arrow} ${ratio < 0 ? "\u2212" : "+"}${(Math.abs(ratio) * 100).toFixed(2)} %`;
 }
 
 function ageText(ms) {
