@@ -12,6 +12,7 @@ from cli import retention
 from cli.errors import UserError
 from control.home import Home
 from control.jobs.book import JobBook
+from control.jobs.dependence import what_stops_with
 from control.jobs.endings import why_ended
 from control.jobs.operations import Operation, Outcome, StopMode
 from control.jobs.specs import written
@@ -139,11 +140,11 @@ def _start(args: argparse.Namespace, book: JobBook) -> int:
 
 def _stop(args: argparse.Namespace, book: JobBook) -> int:
     folder = str(Path(args.savepoint_dir).absolute()) if args.savepoint_dir else None
-    return _carried_out(args, book, book.stop(args.name, StopMode(args.mode), folder))
+    return _ended(args, book, lambda: book.stop(args.name, StopMode(args.mode), folder))
 
 
 def _cancel(args: argparse.Namespace, book: JobBook) -> int:
-    return _carried_out(args, book, book.stop(args.name, StopMode.LAST_STATE))
+    return _ended(args, book, lambda: book.stop(args.name, StopMode.LAST_STATE))
 
 
 def _restart(args: argparse.Namespace, book: JobBook) -> int:
@@ -170,7 +171,7 @@ def _edit(args: argparse.Namespace, book: JobBook) -> int:
 
 
 def _delete(args: argparse.Namespace, book: JobBook) -> int:
-    return _carried_out(args, book, book.delete(args.name))
+    return _ended(args, book, lambda: book.delete(args.name))
 
 
 def _dispose(args: argparse.Namespace, book: JobBook) -> int:
@@ -181,6 +182,15 @@ def _dispose(args: argparse.Namespace, book: JobBook) -> int:
 
 def _retention(args: argparse.Namespace, book: JobBook) -> int:
     return retention.run(args, book.ledger.home)
+
+
+def _ended(args: argparse.Namespace, book: JobBook, end: Callable[[], Operation]) -> int:
+    """Have a job end, and say on standard error what stops with it."""
+    note = what_stops_with(book.ledger.home, args.name)
+    operation = end()
+    if note:
+        print(f"Note: {note}", file=sys.stderr)
+    return _carried_out(args, book, operation)
 
 
 def _carried_out(args: argparse.Namespace, book: JobBook, operation: Operation) -> int:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from charts.texts import plain
+from control.home import Home
 from control.jobs.book import JobBook
+from control.jobs.dependence import what_stops_with
 from control.jobs.operations import Kind
 from control.jobs.states import Desired, State
 from control.jobs.views import JobView
@@ -94,6 +97,8 @@ def action_row(view: JobView, visitor: Visitor) -> None:
             st.menu_button(
                 "More", more, key="jobs_more", format_func=lambda item: item[1], on_click=_picked, args=(view.name,)
             )
+    if STOP in offers(view, visitor.may) and (note := what_stops_with(Home.find(), view.name)):
+        st.caption(plain(note))
 
 
 def _clicked(offer: Offer, name: str) -> None:

@@ -14,7 +14,7 @@ from control.kafka.settings import KafkaSettings
 from pages.parts.job_asking import Asked, Dialog, asked, close, do_in_dialog, show_problem
 from pages.parts.job_spec_form import create_form, edit_form
 from pages.parts.job_tables import savepoint_name
-from pages.parts.job_typed import delete, dispose, stateless, typed
+from pages.parts.job_typed import delete, dispose, show_what_stops, stateless, typed
 
 
 def show_dialog(home: Home) -> None:
@@ -103,6 +103,7 @@ def _from(detail: JobDetail, _wanted: Asked) -> None:
 
 def _cancel(detail: JobDetail, _wanted: Asked) -> None:
     name = detail.view.name
+    show_what_stops(name)
     st.markdown(
         "The job ends at once, without a savepoint, and stays stopped; whatever is under way is given up. Started"
         " again, it goes on from its last checkpoint, so nothing is lost."

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import streamlit as st
 
 from charts.texts import plain
+from control.home import Home
 from control.jobs.book import JobBook
+from control.jobs.dependence import what_stops_with
 from control.jobs.operations import StopMode
 from control.jobs.views import JobDetail
 from pages.parts.job_asking import Asked, do_in_dialog, refuse
@@ -20,6 +22,7 @@ def stateless(detail: JobDetail, _wanted: Asked) -> None:
         book.stop(name, StopMode.STATELESS)
         return f"{name} is being stopped without its state."
 
+    show_what_stops(name)
     lost = "The job ends at once and forgets what it holds. Started again, it begins with the tick log; ticks that the"
     typed(name, f"{lost} log has let go by then are in no bar it makes.", "Stop without state", stop)
 
@@ -32,6 +35,7 @@ def delete(detail: JobDetail, _wanted: Asked) -> None:
         book.delete(name)
         return f"{name} is being deleted."
 
+    show_what_stops(name)
     lost = "The job is cancelled and gone, with its checkpoints and all versions of its spec."
     typed(name, f"{lost} Its bars and savepoints stay.", "Delete", delete)
 
@@ -45,6 +49,12 @@ def dispose(detail: JobDetail, wanted: Asked) -> None:
 
     of = next((savepoint_name(one) for one in detail.savepoints if one.id == savepoint_id), "The savepoint")
     typed(name, f"{of}: its files are deleted, and no job can go on from it any more.", "Dispose", dispose)
+
+
+def show_what_stops(name: str) -> None:
+    """Say which frames stop with a job, if there are any."""
+    if note := what_stops_with(Home.find(), name):
+        st.info(plain(note), icon=":material/account_tree:")
 
 
 def typed(name: str, what: str, verb: str, change: Callable[[JobBook], str]) -> None:

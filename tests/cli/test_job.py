@@ -32,7 +32,8 @@ def job(capsys: pytest.CaptureFixture[str]) -> Job:
     def call(*arguments: str) -> str:
         code = main(["job", *arguments])
         said = capsys.readouterr()
-        assert (code, said.err) == (0, "")
+        notes = [line for line in said.err.splitlines() if not line.startswith("Note: ")]
+        assert (code, notes) == (0, [])
         return said.out
 
     return call
@@ -243,3 +244,20 @@ def test_waiting_ends_with_what_became_of_it(
         None: (said.err, "barmill: Not done after 2 s, but still being worked on: The job is being started.\n"),
     }[outcome]
     assert last[0].endswith(last[1])
+
+
+@pytest.mark.parametrize("end", ["stop --mode stateless", "cancel", "delete"])
+def test_what_stops_with_a_job_is_said_before_it_does(
+    end: str, job: Job, spec: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job("create", spec("bars"))
+    job("start", "bars")
+    job("create", spec("fives", frames="5s,5m"))
+    job("start", "fives")
+    assert main(["job", *end.split(), "fives", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["kind"] == ("delete" if end == "delete" else "stop")
+    assert said.err == (
+        "Note: Without fives, pages go on with shorter bars of other jobs for 5s, 5m, and ./barmill verify says that"
+        " these have stopped.\n"
+    )

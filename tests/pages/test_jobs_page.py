@@ -197,6 +197,15 @@ def test_what_is_refused_is_a_sentence_on_the_page(
     assert len(app.error) == 0
 
 
+@pytest.mark.usefixtures("controller")
+def test_what_stops_with_a_job_is_said_before_it_does(look_as: LookAs) -> None:
+    look_as(Role.ADMIN)
+    said = "No other running job makes 1s, 1m, 1h; without bars they stop, and so do 5s, 15s,"
+    assert [one.value for one in job_page().caption if one.value.startswith(said)]
+    for label in ("Cancel", "Stop without state", "Delete"):
+        assert [one.value for one in choose(job_page(), label).info if one.value.startswith(said)]
+
+
 def test_an_open_page_loses_its_powers_with_the_role(
     book: JobBook, controller: PlayedController, look_as: LookAs
 ) -> None:
