@@ -16,8 +16,7 @@ from bar.model import BAR_SCHEMA
 from bar.pieces import Piece, pieces
 from bar.query import BarQuery, FrameNotStoredError, Splice
 from bar.sqlite import Database
-from bar.sqlite_file import open_for_reading
-from bar.store import Progress, ReadAgain, Removed
+from bar.store import Progress, ReadAgain, Removed, read_store
 from feed.tick import REJECT_SCHEMA
 
 __all__ = ["ACTIVITY_SCHEMA", "BarQuery", "BarReader", "FrameNotStoredError"]
@@ -47,7 +46,7 @@ class BarReader:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the store; raise StoreMissingError if no job has made it yet."""
-        return cls(open_for_reading(path))
+        return cls(read_store(path))
 
     @property
     def db(self) -> Database:

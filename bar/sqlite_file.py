@@ -2,11 +2,11 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bar.sqlite import Database
+from bar.sqlite import Database, Migrations
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -15,8 +15,8 @@ class StoreMissingError(Exception):
     """The file is not there yet: nothing has written it; start Barmill with ./barmill up."""
 
 
-def open_for_writing(path: Path, *, durable: bool = True) -> Database:
-    """Open or make a shared SQLite file in WAL mode.
+def open_for_writing(path: Path, *schemas: Migrations, durable: bool = True) -> Database:
+    """Open or make a shared SQLite file in WAL mode, with the tables of these schemas brought up to date.
 
     durable: a committed transaction survives a power cut; without it, it survives only the death of the process.
     The connection may be used from several threads, one at a time.
@@ -25,7 +25,17 @@ def open_for_writing(path: Path, *, durable: bool = True) -> Database:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     _use_wal(connection)
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-    return Database(connection)
+    db = Database(connection)
+    _bring_up_to_date(db, schemas)
+    return db
+
+
+def _bring_up_to_date(db: Database, schemas: Sequence[Migrations]) -> None:
+    """Apply what is pending, in one transaction: another process that opens the file finds all of it or none."""
+    if any(schema.pending(db) for schema in schemas):
+        with immediate(db):
+            for schema in schemas:
+                schema.apply(db)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -42,14 +52,20 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def open_for_reading(path: Path) -> Database:
-    """Open an existing file without any right to change it; raise StoreMissingError if there is none."""
+def open_for_reading(path: Path, *schemas: Migrations) -> Database:
+    """Open an existing file without any right to change it; raise StoreMissingError if there is none.
+
+    A file that an earlier version wrote is first brought up to date with these schemas, whoever opens it first.
+    """
     if not path.exists():
         raise StoreMissingError(f"There is no {path.name} yet; start Barmill with ./barmill up first.")
     connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
     )
-    return Database(connection)
+    db = Database(connection)
+    if any(schema.pending(db) for schema in schemas):
+        open_for_writing(path, *schemas).conn.close()
+    return db
 
 
 @contextmanager

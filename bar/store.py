@@ -26,7 +26,7 @@ from bar import holdings, revisions
 from bar.model import BAR_KEY, BAR_SCHEMA, BAR_VALUES
 from bar.progress import Progress
 from bar.sqlite import Database, Migrations
-from bar.sqlite_file import immediate, open_for_writing
+from bar.sqlite_file import immediate, open_for_reading, open_for_writing
 from feed import rejects
 from feed.tick import REJECT_SCHEMA
 
@@ -158,6 +158,11 @@ def upsert_sql() -> str:
     )
 
 
+def read_store(path: Path) -> Database:
+    """Open a bar store file for reading; raise StoreMissingError if no job has made it yet."""
+    return open_for_reading(path, _migrations)
+
+
 class BarStore:
     """The writing side of a bar store file."""
 
@@ -168,9 +173,7 @@ class BarStore:
     @classmethod
     def open(cls, path: Path, *, durable: bool = True) -> Self:
         """Open for writing, making the file when there is none."""
-        db = open_for_writing(path, durable=durable)
-        _migrations.apply(db)
-        return cls(db)
+        return cls(open_for_writing(path, _migrations, durable=durable))
 
     @property
     def db(self) -> Database:

@@ -9,13 +9,8 @@ __all__ = ["immediate", "open_control_db", "read_control_db"]
 
 def open_control_db(home: Home, *rooms: Migrations) -> Database:
     """Open the control database for writing, with the tables of these rooms brought up to date."""
-    db = open_for_writing(home.control_db)
+    db = open_for_writing(home.control_db, *rooms)
     home.control_db.chmod(0o600)
-    # Several processes may open a new home at once: whoever is second must find the tables finished.
-    if any(room.pending(db) for room in rooms):
-        with immediate(db):
-            for room in rooms:
-                room.apply(db)
     return db
 
 

@@ -148,14 +148,12 @@ class TickLog:
     @classmethod
     def open(cls, path: Path, *, durable: bool = True) -> Self:
         """Open for writing, making the file when there is none."""
-        db = open_for_writing(path, durable=durable)
-        _migrations.apply(db)
-        return cls(db)
+        return cls(open_for_writing(path, _migrations, durable=durable))
 
     @classmethod
     def read_only(cls, path: Path) -> Self:
         """Open for reading; raise StoreMissingError when there is no file."""
-        return cls(open_for_reading(path))
+        return cls(open_for_reading(path, _migrations))
 
     @property
     def db(self) -> Database:

@@ -74,14 +74,12 @@ class History:
     @classmethod
     def open(cls, home: Home) -> Self:
         """Open for writing, making the file where there is none."""
-        db = open_for_writing(home.monitor_db)
-        _migrations.apply(db)
-        return cls(db)
+        return cls(open_for_writing(home.monitor_db, _migrations))
 
     @classmethod
     def read_only(cls, home: Home) -> Self:
         """Open for reading; raise StoreMissingError when nothing was ever measured."""
-        return cls(open_for_reading(home.monitor_db))
+        return cls(open_for_reading(home.monitor_db, _migrations))
 
     def close(self) -> None:
         """Give the file back."""
