@@ -81,7 +81,7 @@ def immediate(db: Database) -> Iterator[None]:
     db.conn.execute("BEGIN IMMEDIATE")
     try:
         yield
+        db.conn.execute("COMMIT")  # on a full disk it fails, and the transaction is still open
     except BaseException:
         db.rollback()
         raise
-    db.conn.execute("COMMIT")

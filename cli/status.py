@@ -75,6 +75,7 @@ def _as_json(status: SystemStatus, alerts: Sequence[Alert], frames: Frames) -> d
         "ticks_per_s": status.ticks_per_s,
         "newest_tick_age_s": status.newest_tick_age_s,
         "feed_problem": status.feed_problem,
+        "disk_problem": status.disk_problem,
         "kafka_problem": status.kafka_problem,
         "feeds": [view.as_json() for view in status.feeds],
         "frames": [{"frame": frame.text, **fresh.as_json()} for frame, fresh in frames.items()],
@@ -109,6 +110,7 @@ def _as_text(status: SystemStatus, alerts: Sequence[Alert], frames: Frames) -> s
     ]
     if status.processes:
         lines += [f"{'together':12} {'':22} {status.resident_bytes / 1e6:6.0f} MB", ""]
+    lines += [f"disk: {status.disk_problem}"] if status.disk_problem else []
     lines += [f"job {job.name}: {job.sentence}" for job in status.jobs]
     age = "none yet" if status.newest_tick_age_s is None else f"{status.newest_tick_age_s:.1f} s ago"
     lines.append(f"ticks: {status.ticks_per_s:,.1f} a second; newest in the bars: {age}")

@@ -3,9 +3,11 @@
 Run by the supervisor as `python -m control.controller --home FOLDER`.
 """
 
+import logging
 import sys
 import threading
 
+from bar.disk import PAUSE_S, is_full
 from control.home import Home
 from control.jobs.book import JobBook
 from control.jobs.ledger import JobLedger
@@ -19,6 +21,8 @@ from control.monitor.watch import watching
 from control.people.roles import FIRST_START
 from control.retention.removal import retaining
 from control.waiting import wait_until
+
+logger = logging.getLogger(__name__)
 
 # Flink caches what it answers for about as long.
 STEADY_S = 3.0
@@ -37,6 +41,11 @@ def run(home: Home, stop: threading.Event) -> int:
     with JobLedger.open(home) as ledger, watching(home, cluster.rest), retaining(home):
         reconciler = Reconciler(home, cluster.rest, ledger)
         while not stop.is_set():
+            if is_full(home.root):
+                # A job cannot start now, and after some failures it would count as failed for good.
+                logger.warning("The disk of %s is full; the jobs are left as they are until there is room.", home.root)
+                stop.wait(PAUSE_S)
+                continue
             before = ledger.data_version()
             decisions = reconciler.round()
             longest_s = STEADY_S if all(map(_settled, decisions.values())) else BUSY_S

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from bar.disk import is_full
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
 from control.feeds.views import FeedView, feed_views
@@ -28,6 +29,7 @@ class SystemStatus:
 
     newest_tick_age_s: how old the newest tick in any bar is, by the clock of its source; None without bars.
     feed_problem: why no ticks come, in a sentence, or ''. kafka_problem: why they do not reach Kafka, likewise.
+    disk_problem: that the disk is full, in a sentence, or ''.
     unsupervised: the processes run, but were started one by one, as containers are, so there is no list of them.
     """
 
@@ -41,6 +43,7 @@ class SystemStatus:
     kafka_problem: str = ""
     feeds: Sequence[FeedView] = ()
     unsupervised: bool = False
+    disk_problem: str = ""
 
     @property
     def running(self) -> bool:
@@ -51,7 +54,13 @@ class SystemStatus:
     def healthy(self) -> bool:
         """Tell whether every process runs, and every job that should."""
         jobs_run = all(job.as_desired for job in self.jobs if job.desired == Desired.RUNNING)
-        return self.running and all(one.running for one in self.processes) and bool(self.jobs) and jobs_run
+        return (
+            not self.disk_problem
+            and self.running
+            and all(one.running for one in self.processes)
+            and bool(self.jobs)
+            and jobs_run
+        )
 
     @property
     def resident_bytes(self) -> int:
@@ -77,7 +86,14 @@ def look(home: Home) -> SystemStatus:
         kafka_problem=kafka_problem(home) if running else "",
         feeds=feed_views(home) if running else (),
         unsupervised=unsupervised,
+        disk_problem=_disk_problem(home) if running else "",
     )
+
+
+def _disk_problem(home: Home) -> str:
+    if not is_full(home.root):
+        return ""
+    return f"The disk of {home.root} is full: nothing is stored until there is room. Free some space; all resumes."
 
 
 def _feed(home: Home, now_ms: int) -> tuple[float, str]:

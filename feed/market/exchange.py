@@ -6,16 +6,21 @@ cursor, clock and history always agree.
 """
 
 import asyncio
+import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import orjson
 
+from bar.disk import PAUSE_S
 from feed.market.history import History, Kept
 from feed.market.instruments import INSTRUMENTS, Instrument
 from feed.market.prices import MAX_STEP_MS, TickArray, advance, first_state
 from feed.market.saved_state import dump_state, load_state
+
+logger = logging.getLogger("feed.market")
 
 STEP_S = 0.1
 # A step before the promised 250 ms, since heartbeats go out with steps.
@@ -75,11 +80,17 @@ class Exchange:
         self._wake()
 
     async def run(self, should_stop: Callable[[], bool]) -> None:
-        """Make a step every 100 ms until told to stop; then end all streams."""
+        """Make a step every 100 ms until told to stop; then end all streams. A full disk makes it pause."""
         due_s = time.monotonic()
         try:
             while not should_stop():
-                self.step(_now_ms())
+                try:
+                    self.step(_now_ms())
+                except sqlite3.Error as error:  # the step is undone, so it can be made later
+                    if not self._history.is_disk_full(error):
+                        raise
+                    logger.warning("The disk is full (%s): no prices until there is room.", error)
+                    await asyncio.sleep(PAUSE_S)
                 due_s = max(due_s + STEP_S, time.monotonic())
                 await asyncio.sleep(due_s - time.monotonic())
         finally:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from bar.disk import is_from_full_disk
+
 DEFAULT_MAX_TICKS = 2_000_000
 DEFAULT_MAX_AGE_MS = 3_600_000
 
@@ -34,8 +36,8 @@ class Kept:
 class History:
     """The history file, for the one market process that writes and reads it."""
 
-    def __init__(self, connection: sqlite3.Connection, max_ticks: int, max_age_ms: int) -> None:
-        self._connection = connection
+    def __init__(self, path: Path, connection: sqlite3.Connection, max_ticks: int, max_age_ms: int) -> None:
+        self._path, self._connection = path, connection
         self._max_ticks, self._max_age_ms = max_ticks, max_age_ms
 
     @classmethod
@@ -46,11 +48,15 @@ class History:
         # A power cut may cost the last moments of a simulation, but never the file; no wait for the disk at each step.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_SCHEMA)
-        return cls(connection, max_ticks, max_age_ms)
+        return cls(path, connection, max_ticks, max_age_ms)
 
     def close(self) -> None:
         """Give the file back."""
         self._connection.close()
+
+    def is_disk_full(self, error: Exception) -> bool:
+        """Tell whether an error of `append` means that there is no room on the disk."""
+        return is_from_full_disk(error, self._path.parent)
 
     def load(self) -> tuple[int, str] | None:
         """Return the newest cursor and the state that belongs to it, or None for a new market."""
