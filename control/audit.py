@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
@@ -182,6 +182,14 @@ def search(db: Database, wanted: Search, *, limit: int = -1) -> list[Record]:
         values += [f"%{_literally(wanted.text)}%"] * len(texts)
     query = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"
     return list(_records(db, query, (*values, limit)))
+
+
+def last_done(db: Database, actions: Iterable[str], subject: str) -> Record | None:
+    """Return the newest record of any of these actions that was carried out on a subject; None if there is none."""
+    wanted = list(actions)
+    marks = ", ".join("?" * len(wanted))
+    query = f"{_SELECT} WHERE action IN ({marks}) AND subject = ? AND stage = ? ORDER BY number DESC LIMIT 1"
+    return next(_records(db, query, (*wanted, subject, Stage.EXECUTED.value)), None)
 
 
 def named(db: Database, column: Literal["actor", "action"]) -> list[str]:

@@ -31,6 +31,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class FeedOff:
+    """A feed that a person has disabled or deleted; done: which of the two, by: whom, at_ms: when."""
+
+    done: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True)
 class Maker:
     """A job and the frames it makes.
 
@@ -59,6 +68,7 @@ class Flow:
     kafka_problem: why ticks do not get from the tick log to Kafka, in a sentence, or ''.
     connected: feeds beside the first one whose connection is well, so that silence only means that nothing moves.
     troubles: of those whose connection is not, what they say. markets: feeds whose prices are made up.
+    feeds_off: feeds that were disabled or deleted, by name.
     jobs: those that the control database knows, deleted ones included. instrument: the only one this is about, or ''.
     """
 
@@ -72,6 +82,7 @@ class Flow:
     markets: frozenset[str] = frozenset({"market"})
     jobs: tuple[Maker, ...] = ()
     instrument: str = ""
+    feeds_off: Mapping[str, FeedOff] = field(default_factory=dict)
 
     def of(self, instrument: str) -> "Flow":
         """Return only what concerns one instrument: the sources that its name belongs to, and its shard of each job."""

@@ -6,7 +6,7 @@ Silence alone is no fault: an instrument is quiet, and still live, while its fee
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bar.frames import Frame
@@ -120,11 +120,29 @@ def worst(judged: Iterable[Freshness]) -> Freshness:
     return max(judged, key=lambda one: _WORST_LAST.index(one.level))
 
 
+def stopped_by_feed(flow: Flow, instruments: Sequence[str], frame: Frame) -> list[bool]:
+    """Tell of each instrument whether it has stopped while others may move; with one feed for all, none has."""
+    if len({source.prefix for source in flow.sources}) <= 1:
+        return [False] * len(instruments)
+    of_sources: dict[tuple[str, ...], bool] = {}
+    found = []
+    for name in instruments:
+        own = flow.of(name)
+        key = tuple(source.name for source in own.sources)
+        if key not in of_sources:
+            of_sources[key] = freshness(replace(own, instrument=""), ShownFrame(frame)).stale
+        found.append(of_sources[key])
+    return found
+
+
 def feed_state(flow: Flow) -> str:
     """Say in a word or two how the feed is."""
     source = flow.source
-    if source is None or source.ended:
-        return "not yet started" if source is None else "ended"
+    if source is None:
+        return "not yet started"
+    if source.ended:
+        off = flow.feeds_off.get(source.name)
+        return off.done if off else "ended"
     if source.problem:
         return "in trouble"
     return "silent" if flow.read_ms - source.updated_ms > SILENT_AFTER_MS else "running"
@@ -165,6 +183,10 @@ def _of_source(flow: Flow) -> Freshness | None:
     source = flow.source
     if source is None:
         return Freshness(Level.WAITING, "No price has arrived yet.")
+    off = flow.feeds_off.get(source.name)
+    if off is not None and source.ended:
+        sentence = f"The feed {source.name} was {off.done} by {off.by} at {moment(off.at_ms)} UTC."
+        return Freshness(Level.STOPPED, sentence, off.at_ms, off.by)
     if source.problem and not source.ended:
         return Freshness(Level.STOPPED, f"No new prices: {source.problem}", source.updated_ms)
     silent_ms = flow.read_ms - source.updated_ms

@@ -9,9 +9,11 @@ from bar.frames import Frame, parse_frames
 from bar.reader import BarQuery, BarReader
 from bar.sqlite_file import StoreMissingError
 from bar.store import Progress
+from control.audit import last_done
+from control.database import read_control_db
 from control.feeds.store import feeds_of
 from control.feeds.views import current_states
-from control.freshness.flow import Asked, Flow, Intent, Maker
+from control.freshness.flow import Asked, FeedOff, Flow, Intent, Maker
 from control.freshness.judge import Freshness, ShownFrame, at_rest, freshness
 from control.home import Home
 from control.jobs.ledger import Job, JobLedger, JobStatus
@@ -25,6 +27,8 @@ from feed.names import FIRST_NAMES
 from feed.ticklog import Source, TickLog
 
 _WELL = (Phase.RECEIVING, Phase.IDLE)
+# What people do to a feed, and what has become of it then where it no longer runs.
+_FEED_ACTIONS = {"feed.add": "", "feed.enable": "", "feed.disable": "disabled", "feed.delete": "deleted"}
 # Where a rest has no end yet.
 _STILL = 2**62
 # Operations during which a job need not write, and says why.
@@ -43,7 +47,8 @@ def read_flow(home: Home) -> Flow:
     troubles = {name: state.sentence for name, state in states.items() if name not in well}
     problem, markets = kafka_problem(home), _markets(home)
     jobs = (*present, *_deleted(progress, {one.name for one in present}, ends))
-    return Flow(at_ms, sources, progress, end_sequence, problem, well, troubles, markets, jobs)
+    off = _feeds_off(home, [source.name for source in sources if source.ended and source.live])
+    return Flow(at_ms, sources, progress, end_sequence, problem, well, troubles, markets, jobs, feeds_off=off)
 
 
 def jobs_at_rest(home: Home) -> dict[str, str]:
@@ -150,6 +155,21 @@ def _log(home: Home) -> tuple[tuple[Source, ...], int]:
             return log.sources(), log.end_sequence()
     except (StoreMissingError, sqlite3.OperationalError):
         return (), 1
+
+
+def _feeds_off(home: Home, names: Iterable[str]) -> dict[str, FeedOff]:
+    """Return those of these feeds that a person has disabled or deleted last, by the audit trail."""
+    try:
+        db = read_control_db(home)
+        with closing(db.conn):
+            last = {name: last_done(db, _FEED_ACTIONS, name) for name in names}
+    except (StoreMissingError, sqlite3.OperationalError):
+        return {}
+    return {
+        name: FeedOff(_FEED_ACTIONS[one.action], one.actor, one.time_ms)
+        for name, one in last.items()
+        if one is not None and _FEED_ACTIONS[one.action]
+    }
 
 
 def _markets(home: Home) -> frozenset[str]:

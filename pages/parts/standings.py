@@ -16,6 +16,7 @@ from bar.standing import CLOSES_SCHEMA, closes, newest_of_all, standing
 from charts.watchlist import SPANS_MS, Columns, Lines, lines, watchlist
 from control.freshness.flow import Flow
 from control.freshness.frames import offered_frames
+from control.freshness.judge import stopped_by_feed
 from control.home import Home
 from control.instruments.listing import catalogue_of, patience_ms
 from control.instruments.store import DELIVERS_WHAT_IT_HAS
@@ -44,7 +45,8 @@ def watched(home: Home) -> list[str]:
 @st.cache_data(ttl=0.9, max_entries=4, show_spinner=False)
 def standings(home: Home) -> Columns:
     """Return where each watched instrument stands; no columns at all while there are no bars."""
-    frames, at_ms = _frames(home), _at_ms(readings.flow(home))
+    flow, frames = readings.flow(home), _frames(home)
+    at_ms = _at_ms(flow)
     if not frames:
         return {}
     names, length_ms = watched(home), frames[0].length_ms
@@ -52,7 +54,11 @@ def standings(home: Home) -> Columns:
     over_ms = max(_RATE_OVER_MS // length_ms, 1) * length_ms
     rate_ms = (to_ms - over_ms, to_ms)
     table = _read(home, lambda reader: standing(reader.db, names, frames, at_ms, rate_ms, SPANS_MS))
-    return {} if table is None else watchlist(table, at_ms, over_ms, _patience_ms(home))
+    if table is None:
+        return {}
+    columns = watchlist(table, at_ms, over_ms, _patience_ms(home))
+    stopped = stopped_by_feed(flow, names, frames[0])
+    return columns | {"stale": [one or other for one, other in zip(columns["stale"], stopped, strict=True)]}
 
 
 @st.cache_data(ttl=15, max_entries=4, show_spinner=False)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from bar.frames import Frame, parse_frame, parse_frames
 from bar.reader import BarReader
 from bar.sharding import shard_of
 from bar.store import Progress
+from control.feeds.changes import enable
+from control.feeds.store import Feeds
 from control.freshness.flow import Asked, Flow, Intent, Maker
 from control.freshness.frames import offered_frames, unfed
 from control.freshness.judge import (
@@ -19,8 +22,10 @@ from control.freshness.judge import (
     Freshness,
     Level,
     ShownFrame,
+    feed_state,
     freshness,
     job_state,
+    stopped_by_feed,
     why_not_fed,
     worst,
 )
@@ -28,6 +33,8 @@ from control.freshness.reading import judged, read_flow
 from control.home import Home
 from control.jobs.operations import Kind
 from control.jobs.states import State
+from control.people.roles import Actor
+from feed.ticklog import TickLog
 from tests.pages.flows import NOW_MS, progress, source
 from tests.stopped_jobs import AAA, BY, seconds_stopped
 
@@ -199,6 +206,13 @@ def test_shards_of_a_deleted_job_of_the_same_name_do_not_count() -> None:
     assert freshness(flow, ShownFrame(SECOND)).level is Level.LIVE
 
 
+def test_each_instrument_of_the_watchlist_is_judged_by_its_own_feed() -> None:
+    refused = replace(source("b", problem="The key was refused."), prefix="b:")
+    flow = Flow(NOW_MS, (source(), refused), (progress(),), 1_001)
+    assert stopped_by_feed(flow, ["AAA", "b:AAA", "CCC"], SECOND) == [False, True, False]
+    assert stopped_by_feed(STOPPED, ["AAA", "CCC"], SECOND) == [False, False]  # what is said above the list is enough
+
+
 JOBS = st.lists(
     st.tuples(
         st.lists(st.sampled_from(["1s", "5s", "15s", "1m", "5m", "1h", "7s"]), min_size=1, max_size=3, unique=True),
@@ -249,6 +263,21 @@ def test_a_frame_is_never_green_while_no_job_or_feed_that_makes_it_runs(
     assert (job_state(flow, frame) == "running") == running
     if found.level is Level.STOPPED and found.by:
         assert "restarted" not in found.sentence
+
+
+def test_a_feed_that_a_person_disabled_says_so_and_has_not_just_ended(home: Home) -> None:
+    stores = seconds_stopped(home)
+    with closing(TickLog.open(home.ticks_db)) as log, Feeds.open(home) as feeds:
+        enable(feeds, Actor(BY), "market", enabled=False)
+        log.end_source("market")
+        off = read_flow(home)
+        enable(feeds, Actor(BY), "market", enabled=True)
+        on = read_flow(home)
+    stores.close()
+    found = freshness(off, ShownFrame(MINUTE))
+    assert (found.level, found.by, feed_state(off)) == (Level.STOPPED, BY, "disabled")
+    assert found.sentence.startswith("The feed market was disabled by os:ada at ")
+    assert (freshness(on, ShownFrame(MINUTE)).level, feed_state(on)) == (Level.ENDED, "ended")
 
 
 @pytest.fixture
