@@ -17,11 +17,11 @@ class Doubts:
         self._noted: dict[str, tuple[int, str]] = {}
         self.count = 0
 
-    def note(self, about: str, sentence: str) -> None:
-        """Count a gap; the sentence takes the place of an earlier one about the same."""
+    def note(self, about: str, sentence: str, count: int = 1) -> None:
+        """Count a gap, or with 0 one that is counted elsewhere; the sentence replaces an earlier one about the same."""
         self._noted.pop(about, None)
         self._noted[about] = (self._clock_ms(), sentence)
-        self.count += 1
+        self.count += count
         if len(self._noted) > _MOST_KEPT:
             del self._noted[next(iter(self._noted))]
 

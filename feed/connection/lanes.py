@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from feed.connection.gaps import Ids
+from feed.connection.ids import id_of
 
 _RECENT_IDS = 5_000
 _STRETCHES_KEPT = 20
@@ -18,11 +19,12 @@ _STRETCHES_KEPT = 20
 class Row:
     """One tick as its provider sent it, and where it belongs: its time, and its id where it has one.
 
-    backfilled: it was asked for because it had been missed.
+    id: a number where ids rise one by one, otherwise the text that was sent. backfilled: it was asked for because it
+    had been missed.
     """
 
     time_ns: int
-    id: int | None
+    id: int | str | None
     values: Mapping[str, object]
     backfilled: bool = False
 
@@ -50,7 +52,8 @@ class Lane:
         self.resuming = False
         self._consecutive = consecutive
         self._ids = Ids()
-        self._recent: OrderedDict[int, int] = OrderedDict()
+        self._recent: OrderedDict[int | str, int] = OrderedDict()
+        self._recent_numbers = False
         self._floor_ns = 0
         self._overlapping_to_ns = 0
         self._held: dict[int, Row] = {}
@@ -74,7 +77,7 @@ class Lane:
 
     def take(self, row: Row) -> list[Row]:
         """Take a tick in; return what can go on now, in order."""
-        if row.id is not None and self._consecutive:
+        if isinstance(row.id, int) and self._consecutive:
             return self._take_counted(row, row.id)
         if self._known(row):
             return []
@@ -97,7 +100,7 @@ class Lane:
         held = [self._held[number] for number in sorted(self._held)]
         self._held.clear()
         for row in held:
-            self._ids.add(row.id or 0)
+            self._ids.add(row.id if isinstance(row.id, int) else 0)
         return self._deliver_rows() + self._deliver(held)
 
     def ask(self) -> Ask | None:
@@ -138,6 +141,7 @@ class Lane:
             lane._floor_ns = lane.newest_ns - 1
             recent = state.get("recent")
             lane._recent.update(dict.fromkeys(recent if isinstance(recent, list) else (), lane.newest_ns))
+            lane._recent_numbers = any(isinstance(one, int) for one in lane._recent)
         return lane
 
     def _take_counted(self, row: Row, number: int) -> list[Row]:
@@ -167,7 +171,9 @@ class Lane:
         # What repeats itself after a reconnect can be older than the ids that are remembered.
         repeats = row.backfilled or self._overlapping_to_ns > 0
         watched_ns = self._floor_ns if self.newest_ns is not None else (self.since_ns or 0) - 1
-        if row.id in self._recent or (repeats and row.time_ns <= watched_ns):
+        # An earlier version kept numbers that stand for ids of text.
+        recent = row.id in self._recent or (self._recent_numbers and id_of(row.id) in self._recent)
+        if recent or (repeats and row.time_ns <= watched_ns):
             return True
         self._overlapping_to_ns = 0 if row.time_ns > self._overlapping_to_ns else self._overlapping_to_ns
         self._recent[row.id] = row.time_ns
@@ -179,7 +185,8 @@ class Lane:
         return row.time_ns < (self.newest_ns or self.since_ns or 0)
 
     def _deliver_rows(self) -> list[Row]:
-        rows = sorted(self._held_rows, key=lambda row: (row.time_ns, row.id or 0))
+        # What was fetched came before what was live at the same time.
+        rows = sorted(self._held_rows, key=lambda row: (row.time_ns, not row.backfilled))
         self._held_rows.clear()
         return self._deliver(rows)
 

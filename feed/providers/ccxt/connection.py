@@ -157,7 +157,7 @@ class Connection:
             if name in self._unproven:
                 self._unproven.discard(name)
                 self._resume(name)
-            self._desk.take(rows_of(trades, name))
+            self._desk.take(rows_of(trades, name, counted=self._quirks.consecutive))
 
     async def _poll(self, name: str) -> None:
         """Ask for the trades of an instrument again and again."""

@@ -33,7 +33,7 @@ class History:
         if not newest or known_ns is None or newest[0].time_ns <= known_ns:
             self.whole = True
         elif self._quirks.from_id is not None and self._ask.from_id is not None:
-            async for page in self._by_id(self._quirks.from_id, self._ask.from_id, newest[0].id or 0):
+            async for page in self._by_id(self._quirks.from_id, self._ask.from_id, _number(newest[0])):
                 yield page
         else:
             async for page in self._by_time(known_ns, newest[0].time_ns):
@@ -44,7 +44,7 @@ class History:
         for _ in range(_MAX_PAGES):
             page = await self._page(params={parameter: str(next_id)})
             yield page
-            highest_id = max((row.id for row in page if row.id is not None), default=0)
+            highest_id = max((_number(row) for row in page), default=0)
             if highest_id < next_id:
                 return
             next_id = highest_id + 1
@@ -71,8 +71,13 @@ class History:
             asked[self._quirks.after_ns] = str(from_ns - 1)
         since_ms = None if from_ns is None else from_ns // _NS_PER_MS
         trades = await self._exchange.fetch_trades(self._ask.instrument, since_ms, None, asked)
-        rows = rows_of(trades, self._ask.instrument, backfilled=self._backfilled)
+        counted = self._quirks.consecutive
+        rows = rows_of(trades, self._ask.instrument, counted=counted, fetched=True, backfilled=self._backfilled)
         # ccxt makes empty trades, or none, of an answer that is something else.
         if any(row.time_ns == 0 for row in rows):
             raise ValueError("trades without a time")
         return rows
+
+
+def _number(row: Row) -> int:
+    return row.id if isinstance(row.id, int) else 0

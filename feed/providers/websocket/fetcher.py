@@ -11,6 +11,8 @@ from feed.connection.guard import Guard
 from feed.connection.http import Http
 from feed.connection.ids import id_of
 from feed.connection.lanes import Ask
+from feed.mapping.order import newest_first
+from feed.mapping.paths import shown
 from feed.mapping.rows import MappingError, rows_of
 from feed.mapping.table import times_ns
 from feed.providers.websocket.messages import fits
@@ -34,9 +36,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Answered:
-    """Everything there was of what was asked for has been told."""
+    """What there was of what was asked for has been told; whole: as far as the answers show, nothing was left out."""
 
     ask: Ask
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,39 +93,52 @@ class Fetcher:
                     self._tell(Failed(ask, error, None))
 
     def _fetch(self, http: Http, ask: Ask) -> None:
-        asked = ask
+        asked, whole = ask, False
         for _ in range(_MAX_PAGES):
             answer = http.get(question(self._backfill, asked))
             rows = self._rows(answer, ask.instrument)
             self._tell(Page(ask, rows, answer))
-            following = _following(self._backfill, asked, rows)
+            following, whole = _following(self._backfill, asked, rows)
             if following is None or self._stop.wait(1 / self._backfill.per_s):
                 break
             asked = following
-        self._tell(Answered(ask))
+        self._tell(Answered(ask, whole))
 
     def _rows(self, answer: Answer, instrument: str) -> Sequence[RawRow]:
         found = json_of(answer)
         if any(fits(found, match) for match in self._backfill.limited):
             raise LimitedError(f"{answer.host} was asked too often.", None)
+        if any(fits(found, match) for match in self._backfill.errors):
+            raise BrokenAnswerError(f"{answer.host} answered with an error: {shown(found)}.")
         try:
             return rows_of(found, self._backfill.rows, instrument)
         except MappingError as error:
             raise BrokenAnswerError(f"{answer.host} answered, but {error}") from None
 
 
-def _following(backfill: Backfill, ask: Ask, rows: Sequence[RawRow]) -> Ask | None:
-    """Return what to ask for after this page, None when that was all."""
+def _following(backfill: Backfill, ask: Ask, rows: Sequence[RawRow]) -> tuple[Ask | None, bool]:
+    """Return what to ask for after this page, None when that was all, and whether all up to here has come.
+
+    A full page behind which nothing can be asked for, or that is not in the order it was asked in, leaves a gap.
+    """
     if len(rows) < backfill.page:
-        return None
+        return None, True
+    times = times_ns(row.get("time") for row in rows)
+    known = [at_ns for at_ns in times if at_ns is not None]
     if backfill.by == "from_time":
-        newest_ns = max((at_ns for at_ns in times_ns(row.get("time") for row in rows) if at_ns is not None), default=0)
-        return None if ask.from_ns is None or newest_ns <= ask.from_ns else replace(ask, from_ns=newest_ns)
+        newest_ns = max(known, default=0)
+        if ask.from_ns is None or newest_ns <= ask.from_ns:
+            return None, False
+        if newest_first(times, [None] * len(rows), [None] * len(rows)):
+            return None, min(known) <= ask.from_ns  # the newest rows of all, and not those since a time
+        return replace(ask, from_ns=newest_ns), True
     ids = [number for row in rows if (number := id_of(row.get("id"))) is not None]
     if ask.from_id is None or not ids:
-        return None
+        return None, ask.from_ns is not None and bool(known) and min(known) <= ask.from_ns
     if backfill.by == "from_id":
+        if max(ids) < ask.from_id:
+            return None, False
         beyond = ask.to_id is not None and max(ids) >= ask.to_id
-        return None if beyond or max(ids) < ask.from_id else replace(ask, from_id=max(ids) + 1)
+        return None if beyond else replace(ask, from_id=max(ids) + 1), True
     lowest = min(ids)
-    return None if lowest <= ask.from_id else replace(ask, to_id=lowest - 1)
+    return None if lowest <= ask.from_id else replace(ask, to_id=lowest - 1), True

@@ -92,6 +92,7 @@ KRAKEN = WebSocketFeed(
         rows=RowMapping(rows="result.*[*]", time="[2]", price="[0]", volume="[1]", id="[6]", time_format="s"),
         per_s=1,
         limited=(Match(path="error", contains="Rate limit"), Match(path="error", contains="Too many requests")),
+        errors=(Match(path="error[0]"),),
     ),
 )
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from feed.connection.ids import id_of
 from feed.connection.lanes import Row
+from feed.mapping.exact_json import text_of
+from feed.mapping.order import newest_first
 from feed.mapping.table import times_ns
 
 RawRow = Mapping[str, object]
@@ -12,22 +14,39 @@ RawRow = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Ordered:
-    """The rows of one message by (time, id), as they came where these are equal; and those without a time."""
+    """The rows of one message by time, in the source's own order where these are equal; and those without a time."""
 
     rows: list[Row] = field(default_factory=list)
     timeless: list[RawRow] = field(default_factory=list)
 
 
-def in_order(groups: Sequence[Sequence[RawRow]], *, backfilled: bool = False) -> list[Ordered]:
-    """Put each group of rows in order; all their times are read at once, which is far quicker than one by one."""
+def in_order(groups: Sequence[Sequence[RawRow]], *, rising: bool, backfilled: bool = False) -> list[Ordered]:
+    """Put each group of rows in order; all their times are read at once, which is far quicker than one by one.
+
+    A group that is newest first is reversed. rising: ids are numbers that rise, and so order rows of one time.
+    """
     times = iter(times_ns(row.get("time") for rows in groups for row in rows))
-    ordered = [Ordered() for _ in groups]
-    for group, rows in zip(ordered, groups, strict=True):
-        for raw in rows:
-            at_ns = next(times)
-            if at_ns is None:
-                group.timeless.append(raw)
-            else:
-                group.rows.append(Row(at_ns, id_of(raw.get("id")), raw, backfilled))
-        group.rows.sort(key=lambda row: (row.time_ns, -1 if row.id is None else row.id))
-    return ordered
+    return [_ordered(rows, [next(times) for _ in rows], rising, backfilled) for rows in groups]
+
+
+def _ordered(rows: Sequence[RawRow], times: Sequence[int | None], rising: bool, backfilled: bool) -> Ordered:
+    ids = [_id(row, rising) for row in rows]
+    found = Ordered()
+    for at_ns, row_id, row in zip(times, ids, rows, strict=True):
+        if at_ns is None:
+            found.timeless.append(row)
+        else:
+            found.rows.append(Row(at_ns, row_id, row, backfilled))
+    if len(rows) > 1:
+        names = [row.get("instrument") for row in rows]
+        if newest_first(times, names, [None if one is None else str(one) for one in ids]):
+            found.rows.reverse()
+        found.rows.sort(key=lambda row: (row.time_ns, row.id if isinstance(row.id, int) else -1))
+    return found
+
+
+def _id(row: RawRow, rising: bool) -> int | str | None:
+    text = (text_of(row.get("id")) or "").strip() or None
+    if text is None or not rising:
+        return text
+    return id_of(text)

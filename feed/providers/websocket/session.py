@@ -11,6 +11,7 @@ from dataclasses import replace
 import polars as pl
 
 from feed.connection.catch_up import CatchUp, Holding
+from feed.connection.doubts import Doubts, span
 from feed.connection.errors import BrokenAnswerError
 from feed.connection.guard import Guard, parsed
 from feed.connection.lanes import Row
@@ -42,6 +43,7 @@ _UNCERTAIN_MS = 1_000
 _FUTURE_MS = 5_000
 _QUIET_BATCH_MS = 250
 _NOTABLE_SKEW_MS = 2_000
+_NAMES_SHOWN = 3
 _NO_TICKS = table([])
 
 
@@ -71,7 +73,7 @@ class Session:
         self._catch_up = CatchUp(holding, consecutive=settings.consecutive_ids, fetches=fetches, spread=spread)
         self._skew, self._staleness, self._reporting = Skew(), Staleness(), Reporting(report, clock_ms)
         self._names: frozenset[str] | None = None
-        self._picked = Picked()
+        self._picked, self._doubts = Picked(), Doubts(clock_ms)
         self._heard: list[Heard] = []
         self._ready: list[RawRow] = []
         self._refused: list[pl.DataFrame] = []
@@ -160,10 +162,10 @@ class Session:
                 if event.date_ms is not None:
                     self._skew.dated(event.date_ms, event.heard_ms)
                 post.names_up = event.names
-                self._catch_up.connected(event.names, now_ms, self._provider_ms(now_ms), self._complete_ms)
+                self._connected(event.names, now_ms)
             case Subscribed():
                 added = event.names - post.names_up
-                self._catch_up.connected(added, now_ms, self._provider_ms(now_ms), self._complete_ms)
+                self._connected(added, now_ms)
                 self._catch_up.subscribed(event.names, now_ms)
                 post.names_up |= added
                 post.subscribed, post.complete_ms = True, None
@@ -177,6 +179,20 @@ class Session:
                 rests = " It failed so often that it is only tried now and then." * (event.pause.phase is Phase.RESTING)
                 retry_ms = now_ms + int(event.pause.seconds * 1_000)
                 post.state = ConnectionState(event.pause.phase, f"{event.error}{rests}", now_ms, retry_ms)
+
+    def _connected(self, names: frozenset[str], now_ms: int) -> None:
+        """Hold back what may have been missed; where nothing can be fetched or counted, say so."""
+        gaps = self._catch_up.gaps
+        self._catch_up.connected(names, now_ms, self._provider_ms(now_ms), self._complete_ms)
+        if self._catch_up.gaps > gaps:
+            about = ", ".join(sorted(names)[:_NAMES_SHOWN])
+            self._doubt(about, "the connection was lost, and what was missed cannot be fetched", count=0)
+
+    def _doubt(self, about: str, why: str, count: int = 1) -> None:
+        """Note that ticks may be missing since the last word of completeness."""
+        now_ns = self._provider_ms(self._clock_ms()) * _NS_PER_MS
+        since = "" if self._complete_ms is None else f" {span(self._complete_ms * _NS_PER_MS, now_ns)}"
+        self._doubts.note(about, f"Ticks of {about} may be missing{since}: {why}.", count)
 
     def _take_end(self, event: Ended) -> None:
         post = self._crew.post(event.line)
@@ -195,7 +211,8 @@ class Session:
         self._heard_ms = heard[-1].heard_ms
         clocks = times_ns(event.said.server_time for event in heard)
         posts = [self._crew.post(event.line) for event in heard]
-        groups = in_order([self._wanted_rows(event.said.rows, post) for event, post in zip(heard, posts, strict=True)])
+        wanted = [self._wanted_rows(event.said.rows, post) for event, post in zip(heard, posts, strict=True)]
+        groups = in_order(wanted, rising=self._settings.consecutive_ids)
         for event, post, group, server_ns in zip(heard, posts, groups, clocks, strict=True):
             kind = event.said.kind
             if kind is Kind.GARBAGE:
@@ -236,10 +253,12 @@ class Session:
                 answer = event.answer
                 if answer.server_ms is not None:
                     self._skew.dated(answer.server_ms, int(answer.asked_ms + answer.took_ms / 2))
-                for group in in_order([event.rows], backfilled=True):
+                for group in in_order([event.rows], rising=self._settings.consecutive_ids, backfilled=True):
                     self._put_in(group)
             case Answered():
                 self._put(self._catch_up.answered(instrument, now_ms))
+                if not event.whole:
+                    self._doubt(instrument, "what was missed could not be fetched whole")
             case Failed():
                 self._limit = str(event.error)
                 self._limited_until_ms = now_ms + int((event.retry_after_s or 0) * 1_000)
@@ -283,7 +302,8 @@ class Session:
             heard_ms=self._heard_ms,
             connects=self._connects,
             skew_ms=self._skew.ms,
-            gaps=self._catch_up.gaps,
+            gaps=self._catch_up.gaps + self._doubts.count,
+            gap=self._doubts.sentence,
             backfilled=self._catch_up.backfilled,
             missing=self._catch_up.missing,
             stale=self._staleness.stale(now_ms),
@@ -299,8 +319,7 @@ class Session:
         skew_ms = self._skew.ms or 0
         if abs(skew_ms) >= _NOTABLE_SKEW_MS:
             parts.append(f"Its clock is {abs(skew_ms) / 1_000:.0f} s {'ahead of' if skew_ms > 0 else 'behind'} ours.")
-        if self._picked.rows:
-            parts.append(self._picked.sentence)
+        parts += filter(None, (self._picked.sentence, self._doubts.sentence))
         if self._complaint:
             parts.append(f"It says: {self._complaint}")
         return " ".join(parts)

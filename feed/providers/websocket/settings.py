@@ -41,7 +41,7 @@ class Backfill(Settings):
     left out. by: in which order a page comes: `from_id` rising from an id on, `before_id` falling from below an id,
     `from_time` rising from a time on. page: how many rows are asked for; fewer mean that there are no more. per_s:
     questions a second. longest_s: what was missed during a longer absence is not fetched. limited: what in an answer
-    means that it was asked too often.
+    means that it was asked too often. errors: what means an error, and not that nothing is there.
     """
 
     url: str
@@ -52,6 +52,7 @@ class Backfill(Settings):
     per_s: float = Field(default=4.0, gt=0)
     longest_s: float = Field(default=21_600.0, gt=0)
     limited: tuple[Match, ...] = ()
+    errors: tuple[Match, ...] = ()
 
 
 Matches = tuple[Match, ...]

@@ -15,7 +15,7 @@ def row(number: int | None, at: int | None = None, *, backfilled: bool = False) 
     return Row(at if at is not None else (number or 0) * 10, number, {}, backfilled)
 
 
-def numbers(rows: list[Row]) -> list[int | None]:
+def numbers(rows: list[Row]) -> list[int | str | None]:
     return [row.id for row in rows]
 
 
