@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 from typing import Literal, Self
 
 import polars as pl
@@ -20,8 +20,8 @@ _PRICES = tuple(name for way in _PRICE_WAYS for name in way)
 FIELDS = ("time", "instrument", *_PRICES, "volume", "id")
 # What people call the two sides of a quote.
 ALIASES = {"bid": "price_bid", "ask": "price_ask"}
-_NUMBERS = ("price", "price_open", "price_close", "volume")
 _BREAKS = {"time": " ", "instrument": "/", "id": "/"}
+_PLAIN_NUMBER = re.compile(r"[+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -159,20 +159,15 @@ class Fields:
         return list(dict.fromkeys(name for names in self.chosen.values() for name in names))
 
     def types(self, whole_times: bool) -> dict[str, pl.DataType]:
-        """Return the types that columns may be read as at once; all others are read as text.
+        """Return the types that columns may be read as at once; all others are text, so that no digit is lost.
 
         whole_times: the first row's time is a whole number, so all of them will be.
         """
-        layout, types = self.layout, dict[str, pl.DataType]()
-        for name, columns in self.chosen.items():
-            wanted: pl.DataType = pl.String()
-            if name in _NUMBERS and layout.decimal == ".":
-                wanted = pl.Float64()
-            elif name == "time" and whole_times and len(columns) == 1 and layout.time_format == "auto":
-                wanted = pl.Int64()
-            for column in columns:
-                types[column] = wanted if types.get(column, wanted) == wanted else pl.String()
-        return types
+        times = self.chosen.get("time", ())
+        if whole_times and len(times) == 1 and self.layout.time_format == "auto":
+            shared = [name for name, columns in self.chosen.items() if times[0] in columns]
+            return {times[0]: pl.Int64()} if shared == ["time"] else {}
+        return {}
 
     def select(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return the rows with our columns, as `feed.tick.check` takes them."""
@@ -236,10 +231,10 @@ def _middle(bid: object, ask: object) -> str | None:
     """Return the price halfway, to its last digit; without both sides there is none."""
     if bid is None or ask is None:
         return None
-    try:
-        return str((Decimal(str(bid).strip()) + Decimal(str(ask).strip())) / 2)
-    except DecimalException:
-        return f"{bid} and {ask}"
+    sides = [_PLAIN_NUMBER.fullmatch(str(side).strip()) for side in (bid, ask)]
+    # Python's Decimal takes more than other readers of numbers do: 1_000, or digits of other scripts.
+    numbers = [Decimal(side[0]) for side in sides if side]
+    return str(sum(numbers) / 2) if len(numbers) == len(sides) else f"{bid} and {ask}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ BROKEN_SCHEMA = {"line": pl.Int64(), "reason": pl.String(), "detail": pl.String(
 SEPARATORS = ",;\t|"
 # Python's csv refuses longer fields; a name of a megabyte must arrive whole to be refused for what it is.
 csv.field_size_limit(1 << 30)
+
+# Decimal numbers of at most 15 digits survive being read as binary floats.
+_LONG_NUMBER = re.compile(rb"[0-9.]{17,}")
+_EXPONENT = re.compile(rb"[0-9][eE][+-]?[0-9]")
 
 Record = dict[str, str | None]
 
@@ -114,6 +119,8 @@ def _clean_csv(data: bytes, header: Sequence[str], separator: str, count: int, f
 
 def _clean_json(data: bytes, count: int, fields: Fields | None) -> pl.DataFrame | None:
     """Read a chunk of flat objects whose numbers are exact as they are read, or return None."""
+    if _EXPONENT.search(data) or any(b"." in number for number in _LONG_NUMBER.findall(data)):
+        return None
     try:
         table = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
     except pl.exceptions.PolarsError:

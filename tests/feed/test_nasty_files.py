@@ -1,0 +1,28 @@
+"""Nasty files of every format and container become exactly what an independent reader makes of them.
+
+BARMILL_HUNT_ROWS=500000 python -P -m pytest tests/feed/test_nasty_files.py looks at so many rows, not a few thousand.
+"""
+
+import os
+from pathlib import Path
+
+from tests.feed.nasty_files import independent, nasty_file
+from tests.feed.reading import take
+
+ROWS = int(os.environ.get("BARMILL_HUNT_ROWS", "2500"))
+FIRST_SEED = int(os.environ.get("BARMILL_HUNT_SEED", "0"))
+ROWS_A_FILE = 50 if ROWS < 100_000 else 2_000
+
+
+def test_nasty_files_are_read_as_an_independent_reader_reads_them(tmp_path: Path) -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + ROWS // ROWS_A_FILE):
+        data, layout, plan = nasty_file(ROWS_A_FILE, seed)
+        path = tmp_path / "t"
+        path.write_bytes(data)
+        taken, right = take(path, layout), independent(data, plan)
+        ticks = taken.ticks.select("line", "time_ns", "instrument", "price_open", "price_close", "volume", "id").rows()
+        ids = [None if row[-1] is None else str(row[-1]) for row in ticks]
+        got = [(*row[:-1], one) for row, one in zip(ticks, ids, strict=True)]
+        assert got == right.ticks, (seed, plan)
+        assert sorted(taken.rejects["line"]) == right.rejects, (seed, plan)
+        assert taken.read == len(right.ticks) + len(right.rejects), (seed, plan)
