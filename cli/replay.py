@@ -113,14 +113,15 @@ def _request(args: argparse.Namespace) -> Request:
     for path in args.files:
         if not path.is_file():
             raise UserError(f"There is no file {path}; check the name.")
+    layout = layout_of(args)
     try:
         return Request(
             args.files,
-            layout_of(args),
+            layout,
             parse_frames(args.frames),
             duration_ms(args.lateness, "--lateness"),
             by_time=args.sort,
-            newest_first=args.newest_first,
+            newest_first=layout.newest_first,
         )
     except FrameError as error:
         raise UserError(f"--frames: {error}") from error

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from cli.errors import UserError
 from feed.files.layout import ALIASES, FIELDS, Layout
 from feed.mapping.errors import MappingError
+from feed.mapping.paths import path_of
 from feed.mapping.row_mapping import RowMapping
 from feed.mapping.times import is_time_format
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--amounts", choices=("plain", "signed"), default="plain", help="signed: sells have a negative volume"
     )
+    options.add_argument("--rows", default="", metavar="PATH", help="where the rows are in a JSON text, such as data")
     options.add_argument("--newest-first", action="store_true", help="the newest row of each file is its first")
     options.add_argument("--sort", action="store_true", help="sort all rows by time first, on disk")
     options.add_argument("--mapping", type=Path, metavar="FILE", help="a mapping as feeds have it, in JSON")
@@ -76,6 +78,8 @@ def layout_of(args: argparse.Namespace) -> Layout:
         zone=args.zone or "",
         decimal=args.decimal,
         absolute=args.amounts == "signed",
+        rows=_path(args.rows),
+        newest_first=args.newest_first,
     )
     return layout if args.mapping is None else _with_mapping(layout, args.mapping)
 
@@ -90,6 +94,15 @@ def _mapped(pair: str) -> tuple[str, tuple[str, ...]]:
     joined = tuple(columns.split(_JOIN))
     # A name may hold the sign itself.
     return field, joined if all(joined) else (columns,)
+
+
+def _path(text: str) -> str:
+    try:
+        if text:
+            path_of(text)
+    except MappingError as error:
+        raise UserError(f"--rows: {error}") from error
+    return text
 
 
 def _names(text: str, option: str) -> tuple[str, ...]:

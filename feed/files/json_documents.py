@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
-from feed.files.containers import Document
+from feed.files.containers import Document, peeked
 from feed.files.errors import DamagedFileError
 from feed.files.lines import MAX_LINE_BYTES, CutLine, Lines, gathered
 from feed.files.texts import as_utf8, start_of
@@ -22,12 +23,27 @@ def json_kind(document: Document) -> Literal["lines", "array"] | None:
     if not re.match(rb'\[\s*(?:[\[{\]"\d-]|$)', start):
         return None
     first, newline, rest = start.partition(b"\n")
-    try:
-        json.loads(first)
-    except ValueError:
-        return "array"
     # A whole list in the first line is a row where others follow, or else a document of one line.
-    return "lines" if newline and rest.strip() else "array"
+    return "lines" if newline and rest.strip() and _is_json(first) else "array"
+
+
+def one_line(document: Document) -> tuple[Lines | None, Document]:
+    """Return a JSON object that is laid out over several lines as one line, or None; and the document, unread."""
+    head, pieces = peeked(document.pieces, MAX_LINE_BYTES + 1)
+    document = replace(document, pieces=pieces)
+    text = start_of(head)
+    first, _, rest = text.lstrip().partition(b"\n")
+    if len(head) > MAX_LINE_BYTES or not rest.strip() or _is_json(first) or not _is_json(text):
+        return None, document
+    return Lines(text.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n", 1), document
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def array_lines(document: Document) -> Iterator[Lines | CutLine]:

@@ -33,7 +33,8 @@ class Layout:
     name. constants: fields that are the same in every row. columns: the names of the columns of a file whose first line
     is data; header: whether the first line holds names. Without either, columns are called 1, 2, 3 and so on.
     time_format, zone: as in a feed's mapping. decimal: the decimal mark. absolute: the volume's sign is left out, for
-    sources that mark sells by it.
+    sources that mark sells by it. rows: path to the rows in a JSON text, as in a feed's mapping. names: the name of an
+    instrument by the file's. newest_first: the first row of each file is its newest.
     """
 
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -44,6 +45,9 @@ class Layout:
     zone: str = ""
     decimal: Literal[".", ","] = "."
     absolute: bool = False
+    rows: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+    newest_first: bool = False
 
     @classmethod
     def of_names(cls, columns: Mapping[str, str]) -> Self:
@@ -78,6 +82,9 @@ class Layout:
             constants={**{name: text for name, text in constants.items() if name not in said}, **self.constants},
             time_format=mapping.time_format if self.time_format == "auto" else self.time_format,
             zone=self.zone or mapping.zone,
+            rows=self.rows or mapping.rows,
+            names=dict(mapping.names),
+            newest_first=self.newest_first or mapping.order == "newest_first",
         )
 
     def fields(
@@ -138,6 +145,10 @@ class Layout:
             options = [f"--map {name}=COLUMN" for name in missing]
             if "instrument" in missing:
                 options.append("--instrument NAME where the file holds only one")
+            nested = [
+                name for row in sample[:1] for name, text in row.items() if text and text.startswith(("[{", "[["))
+            ]
+            options += [f"--rows {name} if they are there" for name in nested[:1]]
             likely = suggested_columns(names, sample, missing)
             perhaps = " ".join(f"--map {name}={column}" for name, column in likely.items())
             raise ReplayFileError(
@@ -201,6 +212,8 @@ class Fields:
                 value = _decimal_comma(value)
             if name == "volume" and layout.absolute:
                 value = value.str.strip_chars().str.strip_prefix("-") if dtype == pl.String else value.abs()
+        if name == "instrument" and layout.names:
+            value = value.cast(pl.String).str.strip_chars().replace(layout.names)
         return value.alias(name)
 
     def _times(self, values: pl.Series) -> pl.Series:

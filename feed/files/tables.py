@@ -69,23 +69,24 @@ def csv_sample(data: bytes, header: Sequence[str], separator: str, rows: int) ->
     parse, sample = _csv_line(header, separator), list[Record]()
     for line in data.split(b"\n", rows)[:rows]:
         try:
-            sample.append(parse(line.decode("utf-8")))
+            sample += parse(line.decode("utf-8"))
         except ValueError:
             continue  # a reject, which the reader of rows makes
     return sample
 
 
-def json_rows(lines: Lines, fields: Fields | None = None, names: Sequence[str] | None = None) -> Rows:
+def json_rows(lines: Lines, fields: Fields | None = None, names: Sequence[str] | None = None, rows: str = "") -> Rows:
     """Read lines of a JSON Lines file; without `fields`, every member of the objects is a column.
 
     names: those of the parts of a line that is a list; none if parts are called 1, 2, 3 and so on. None: a list is a
-    broken line.
+    broken line. rows: path to the rows within each line, which all have the number of the line.
     """
     count = lines.data.count(b"\n")
-    table = _clean_json(lines.data, count, fields)
+    table = None if rows else _clean_json(lines.data, count, fields)
     if table is not None:
         return _numbered(table if fields is None else fields.select(table), lines, count)
-    return _by_line(lines, lambda text: json_record(text, fields.columns if fields else (), names), fields)
+    wanted = fields.columns if fields else ()
+    return _by_line(lines, lambda text: json_records(text, wanted, names, rows), fields)
 
 
 def header_of(line: bytes) -> tuple[list[str], str]:
@@ -139,7 +140,7 @@ def _clean_json(data: bytes, count: int, fields: Fields | None) -> pl.DataFrame 
     return table if flat and not rounded else None
 
 
-def _by_line(lines: Lines, parse: Callable[[str], Record], fields: Fields | None) -> Rows:
+def _by_line(lines: Lines, parse: Callable[[str], Sequence[Record]], fields: Fields | None) -> Rows:
     """Read line by line, keeping every line that cannot be read with its number."""
     good, numbers, broken = list[Record](), list[int](), list[tuple[int, str, str]]()
     number = lines.first_line - 1
@@ -148,8 +149,9 @@ def _by_line(lines: Lines, parse: Callable[[str], Record], fields: Fields | None
         if not line.strip():
             continue
         try:
-            good.append(parse(line.decode("utf-8")))
-            numbers.append(number)
+            found = parse(line.decode("utf-8"))
+            good += found
+            numbers += [number] * len(found)
         except UnicodeDecodeError:
             broken.append((number, "broken_line", f"not UTF-8: {_shown(line)}"))
         except ValueError as error:
@@ -168,8 +170,8 @@ def _split(data: bytes) -> list[bytes]:
     return data.removesuffix(b"\n").split(b"\n")
 
 
-def _csv_line(header: Sequence[str], separator: str) -> Callable[[str], Record]:
-    def parse(text: str) -> Record:
+def _csv_line(header: Sequence[str], separator: str) -> Callable[[str], Sequence[Record]]:
+    def parse(text: str) -> Sequence[Record]:
         text = text.rstrip("\r")
         try:
             fields = (
@@ -179,20 +181,41 @@ def _csv_line(header: Sequence[str], separator: str) -> Callable[[str], Record]:
             raise ValueError(f"quotes that do not match ({error})") from error
         if len(fields) != len(header):
             raise ValueError(f"{len(fields)} columns where there should be {len(header)}")
-        return dict(zip(header, fields, strict=True))
+        return [dict(zip(header, fields, strict=True))]
 
     return parse
 
 
-def json_record(text: str, wanted: Sequence[str] = (), names: Sequence[str] | None = None) -> Record:
-    """Return the members of a JSON object as texts, numbers exactly as they are written; raise ValueError without one.
+def json_records(
+    text: str, wanted: Sequence[str] = (), names: Sequence[str] | None = None, rows: str = ""
+) -> list[Record]:
+    """Return the rows of a JSON text with their members as texts, numbers exactly as they are written.
 
-    wanted: members that are needed; one that is no member is a path. names: see json_rows.
+    Raise ValueError where it is none, or has no rows. wanted: members that are needed; one that is no member is a path.
+    names, rows: see json_rows; without `rows`, the text is one row. One among several that is no object has no members.
     """
     try:
-        row = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+        value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if not rows:
+        return [_record(value, wanted, names)]
+    path = path_of(rows)
+    places = [place.value for place in path.all(value)]
+    if not places:
+        raise ValueError(path.why_not(value))
+    found = [one for place in places for one in (place if isinstance(place, list) else [place])]
+    return [_record_or_none(one, wanted, names) for one in found]
+
+
+def _record_or_none(row: object, wanted: Sequence[str], names: Sequence[str] | None) -> Record:
+    try:
+        return _record(row, wanted, names)
+    except ValueError:
+        return {}
+
+
+def _record(row: object, wanted: Sequence[str], names: Sequence[str] | None) -> Record:
     if isinstance(row, list) and names is not None:
         row = dict(zip(names or map(str, range(1, len(row) + 1)), row, strict=bool(names)))
     if not isinstance(row, dict):

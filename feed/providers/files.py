@@ -11,7 +11,7 @@ import polars as pl
 from feed.files.columnar import ARROW_MAGIC, ARROW_STREAM, PARQUET_MAGIC, Columnar
 from feed.files.containers import Document, documents
 from feed.files.errors import ReplayFileError
-from feed.files.json_documents import array_lines, json_kind
+from feed.files.json_documents import array_lines, json_kind, one_line
 from feed.files.layout import Fields, Layout
 from feed.files.lines import CutLine, Lines, read_lines
 from feed.files.tables import (
@@ -22,7 +22,7 @@ from feed.files.tables import (
     csv_sample,
     cut_line,
     header_of,
-    json_record,
+    json_records,
     json_rows,
     nothing,
     refused,
@@ -84,23 +84,25 @@ def _columnar(document: Document, layout: Layout) -> Iterator[tuple[Shape, Rows]
 def _json(document: Document, layout: Layout, kind: str) -> Iterator[tuple[Shape, Rows]]:
     shape, fields = Shape(document, "JSON Lines" if kind == "lines" else "JSON array", ()), None
     parts = layout.columns if layout.columns or not layout.header else None
-    for lines in read_lines(document) if kind == "lines" else array_lines(document):
+    whole, document = one_line(document) if kind == "lines" else (None, document)
+    texts = [whole] if whole else read_lines(document) if kind == "lines" else array_lines(document)
+    for lines in texts:
         if isinstance(lines, CutLine):
             yield shape, cut_line(lines)
             continue
-        if fields is None and (sample := _sample(lines, parts, document.shown)):
+        if fields is None and (sample := _sample(lines, parts, layout.rows, document.shown)):
             names = list(dict.fromkeys(name for row in sample for name in row))
             fields = layout.fields(names, document.shown, paths=True, sample=sample[:_SHOWN_ROWS])
             shape = replace(shape, columns=names)
-        yield shape, json_rows(lines, fields, parts)
+        yield shape, json_rows(lines, fields, parts, layout.rows)
 
 
-def _sample(lines: Lines, parts: Sequence[str] | None, shown: str) -> list[Record]:
+def _sample(lines: Lines, parts: Sequence[str] | None, path: str, shown: str) -> list[Record]:
     """Return the first rows that can be read."""
     rows, sample = lines.data.split(b"\n", _SAMPLE_ROWS)[:_SAMPLE_ROWS], list[Record]()
     for row in rows:
         try:
-            sample.append(json_record(row.decode("utf-8"), (), parts))
+            sample += json_records(row.decode("utf-8"), (), parts, path)
         except ValueError:
             continue  # a reject, which the reader of rows makes
     if not sample and rows[0].lstrip().startswith(b"["):

@@ -149,3 +149,29 @@ def test_a_mapping_of_a_feed_reads_a_file(tmp_path: Path) -> None:
     (tmp_path / "t").write_text(f"T,b,a b\n{ISO_NS // 10**9},1.1,1.3\n")
     taken = take(tmp_path / "t", layout)
     assert taken.ticks.select("time_ns", "price_close").rows() == [(ISO_NS, 1.2)]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_rows_within_a_json_text_are_read_by_their_path(tmp_path: Path, indent: int | None) -> None:
+    trades = [{"t": START_MS + number, "p": f"{number + 1}.5"} for number in range(3)]
+    text = json.dumps({"code": "0", "data": {"list": [*trades, 7]}}, indent=indent)
+    sources = {"time": ("t",), "price": ("p",)}
+    with pytest.raises(ReplayFileError, match="has no column t, which time is mapped to, but code, data"):
+        read(tmp_path, text, sources=sources, constants={"instrument": "A"})
+    taken = read(tmp_path, text, sources=sources, constants={"instrument": "A"}, rows="data.list")
+    assert (taken.closes, taken.ticks["line"].to_list()) == ([1.5, 2.5, 3.5], [1, 1, 1])
+    assert taken.refused == [(1, "bad_time")]
+
+
+def test_rows_within_a_json_text_are_suggested(tmp_path: Path) -> None:
+    text = json.dumps({"code": "0", "list": [{"time": START_MS, "price": 1}]})
+    with pytest.raises(ReplayFileError, match="--rows list if they are there"):
+        read(tmp_path, text)
+
+
+def test_names_and_order_of_a_mapping_count_for_a_file(tmp_path: Path) -> None:
+    mapping = RowMapping(time="t", instrument="s", price="p", names={"XXBTZUSD": "BTC/USD"}, order="newest_first")  # type: ignore[arg-type]
+    layout = Layout().with_mapping(mapping)
+    (tmp_path / "t").write_text(f"t,s,p\n{START_MS},XXBTZUSD,1\n{START_MS},ETH,2\n")
+    assert take(tmp_path / "t", layout).ticks["instrument"].to_list() == ["BTC/USD", "ETH"]
+    assert layout.newest_first
