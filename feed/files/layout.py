@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Literal, Self
 
 import polars as pl
@@ -11,6 +10,7 @@ import polars as pl
 from feed.files.errors import ReplayFileError
 from feed.files.suggestions import suggested_columns
 from feed.mapping.errors import MappingError
+from feed.mapping.middle import middle
 from feed.mapping.paths import path_of
 from feed.mapping.row_mapping import CONSTANT, RowMapping
 from feed.tick_time import readable_times
@@ -21,7 +21,6 @@ FIELDS = ("time", "instrument", *_PRICES, "volume", "id")
 # What people call the two sides of a quote.
 ALIASES = {"bid": "price_bid", "ask": "price_ask"}
 _BREAKS = {"time": " ", "instrument": "/", "id": "/"}
-_PLAIN_NUMBER = re.compile(r"[+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -190,8 +189,8 @@ class Fields:
             return table.select(columns.values()).with_columns(sides).drop("price")
         rows = table.select(columns.values())
         if "price_bid" in columns:
-            middle = [_middle(bid, ask) for bid, ask in zip(rows["price_bid"], rows["price_ask"], strict=True)]
-            rows = rows.drop("price_bid", "price_ask").with_columns(price=pl.Series(middle, dtype=pl.String))
+            middles = [middle(bid, ask) for bid, ask in zip(rows["price_bid"], rows["price_ask"], strict=True)]
+            rows = rows.drop("price_bid", "price_ask").with_columns(price=pl.Series(middles, dtype=pl.String))
         return rows
 
     def _read(self, name: str, columns: tuple[str, ...], table: pl.DataFrame) -> pl.Expr:
@@ -238,16 +237,6 @@ def _decimal_comma(value: pl.Expr) -> pl.Expr:
     """Return numbers with a point; one that has a point already could mean thousands and stays unreadable."""
     pointed = value.str.contains(".", literal=True)
     return pl.when(pointed).then(value + " has a point").otherwise(value.str.replace(",", ".", literal=True))
-
-
-def _middle(bid: object, ask: object) -> str | None:
-    """Return the price halfway, to its last digit; without both sides there is none."""
-    if bid is None or ask is None:
-        return None
-    sides = [_PLAIN_NUMBER.fullmatch(str(side).strip()) for side in (bid, ask)]
-    # Python's Decimal takes more than other readers of numbers do: 1_000, or digits of other scripts.
-    numbers = [Decimal(side[0]) for side in sides if side]
-    return str(sum(numbers) / 2) if len(numbers) == len(sides) else f"{bid} and {ask}"
 
 
 def _listed(names: Sequence[str]) -> str:

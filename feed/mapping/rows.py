@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, DecimalException
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from bar.clock import now_ms
 from feed.mapping.errors import MappingError
 from feed.mapping.exact_json import text_of
+from feed.mapping.middle import middle
 from feed.mapping.paths import MISSING, Path, first_at, path_of, shown
 from feed.mapping.row_mapping import ASKED, CONSTANT, KEY, NOW, RowMapping
 from feed.mapping.times import time_of
@@ -174,15 +174,7 @@ def _finish(columns: dict[str, list[object]], mapping: RowMapping) -> None:
     columns["time"] = [time_of(value, mapping.time_format, mapping.zone) for value in columns["time"]]
     if mapping.price_bid:
         bids, asks = columns.pop("price_bid"), columns.pop("price_ask")
-        columns["price"] = [_middle(bid, ask) for bid, ask in zip(bids, asks, strict=True)]
-
-
-def _middle(bid: object, ask: object) -> object:
-    """Return the price halfway, to its last digit; without both sides there is none."""
-    try:
-        return str((Decimal(str(bid)) + Decimal(str(ask))) / 2)
-    except DecimalException:
-        return None if bid is None or ask is None else f"{bid} and {ask}"
+        columns["price"] = [middle(bid, ask) for bid, ask in zip(bids, asks, strict=True)]
 
 
 def unfilled(rows: Sequence[Mapping[str, object]], mapping: RowMapping) -> list[str]:

@@ -72,6 +72,12 @@ def test_the_middle_of_bid_and_ask_is_exact() -> None:
     assert rows_of([answer, {**answer, "asks": [{"price": "2"}]}], by, "A")[0]["price"] is None
 
 
+@pytest.mark.parametrize("odd", ["1_000", "１", "NaN", "inf", "1.2.3", "", "0x10"])
+def test_the_middle_of_what_is_no_number_stays_unreadable(odd: str) -> None:
+    by = RowMapping(time="t", price_bid="b", price_ask="a")
+    assert rows_of([{"t": T_MS, "b": odd, "a": "2"}], by, "A")[0]["price"] == f"{odd} and 2"
+
+
 def test_ids_of_several_parts_are_told_apart() -> None:
     rows = [{"t": T_MS, "p": 1, "x": x, "i": i} for x, i in ((1, "12"), (11, "2"), (1, "12"), (None, "5"))]
     ids = table(rows_of(rows, mapping(id=("x", "i")), "A"))["id"].to_list()
