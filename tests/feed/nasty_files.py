@@ -52,6 +52,7 @@ INSTRUMENTS = (
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _SPACE = " \t"
 _MAX = Decimal(10) ** 15
+_EXACT = Context(prec=2_000)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _tick(record: dict[str, object], plan: Plan) -> tuple[int, str, float, float
     else:
         sides = [_number(given[side][0], plan) for side in ("price_bid", "price_ask")]
         both = [side for side in sides if side is not None]
-        price = sum(both, Decimal()) / 2 if len(both) == 2 else None
+        price = _EXACT.divide(_EXACT.add(*both), 2) if len(both) == 2 else None
     volume = _volume(given.get("volume", [None])[0], plan)
     if time_ns is None or not name or len(name) > 64 or price is None or not 0 < price <= _MAX or volume == "bad":
         return None
@@ -240,7 +241,7 @@ def _plan(luck: random.Random) -> Plan:
     kind = luck.choice(("csv", "csv", "csv", "json lines", "json array", "parquet"))
     comma = kind == "csv" and luck.random() < 0.2
     fields = dict(OWN)
-    shape = luck.choice(("own", "own", "renamed", "collision", "quotes", "joined", "constant", "compound"))
+    shape = luck.choice(("own", "own", "renamed", "collision", "quotes", "joined", "constant"))
     columns = list(fields)
     if shape == "renamed":
         fields = {"time": ("ts",), "instrument": ("symbol",), "price": ("px",), "volume": ("qty",), "id": ("trade",)}
@@ -341,8 +342,6 @@ def _csv(luck: random.Random, plan: Plan, table: Sequence[dict[str, str | None]]
                 lines.append("broken")
             case 2:
                 lines.append(lines[-1] + plan.separator)
-            case 3:
-                lines.append(lines[-1] + '"')
     return end.join(lines) + end * luck.randrange(2)
 
 
