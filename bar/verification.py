@@ -15,6 +15,7 @@ from bar.pieces import Piece
 from bar.query import BarQuery
 from bar.reader import BarReader
 from bar.sharding import shard_of
+from feed.damage import damaged_blocks
 from feed.tick import TICK_SCHEMA
 from feed.ticklog import TickLog
 
@@ -37,6 +38,7 @@ class Verdict:
     store that is kept from Kafka has such, since progress is taken over there after the bars it speaks of.
     different: bars that disagree, the first of them described in examples.
     shown, shown_different: the same of bars that pages make of stored ones, in every frame that they offer.
+    damaged: ticks in damaged blocks of the log that nobody has looked at; bars of these times are not compared.
     stopped: a sentence for each frame that is not made any more while others are, or while its job should run.
     """
 
@@ -51,11 +53,12 @@ class Verdict:
     shown: int = 0
     shown_different: int = 0
     stopped: list[str] = field(default_factory=list)
+    damaged: int = 0
 
     @property
     def good(self) -> bool:
         """Tell whether there is nothing to complain of."""
-        return not (self.different or self.shown_different or self.stopped)
+        return not (self.different or self.shown_different or self.stopped or self.damaged)
 
 
 def verify(ticks_db: Path, bars_db: Path, watch: Callable[[float], None], wanted: Collection[str] = ()) -> Verdict:
@@ -77,6 +80,9 @@ def verify(ticks_db: Path, bars_db: Path, watch: Callable[[float], None], wanted
             published = dict(_published(reader, group, groups))
             ahead = reader.kept_from_kafka
             ticks = with_delay(_read(log, (lambda _: 2**62) if ahead else whole.limit, group, groups))
+            damaged = damaged_blocks(log.db)
+            verdict.damaged = sum(one.rows for one in damaged if not one.seen)
+            intact = _outside([(one.min_time_ns // _NS_PER_MS, one.max_time_ns // _NS_PER_MS) for one in damaged])
             for making in dict.fromkeys(by_frame.values()):
                 read = making.read(ticks).height
                 verdict.ticks, taken = verdict.ticks + read, making.took(ticks).height
@@ -85,14 +91,22 @@ def verify(ticks_db: Path, bars_db: Path, watch: Callable[[float], None], wanted
                 watch((group + place / len(by_frame) / 2) / groups)
                 since_ms = max(from_ms, removed_to_ms.get(frame, 0))
                 later = ticks.filter(pl.col("behind_ns") <= making.lateness_ns) if ahead else None
-                _compare(verdict, making.took(ticks), published.pop(frame, None), frame, since_ms, later)
+                whole_bars = intact & (pl.col("start_ms") >= since_ms)
+                _compare(verdict, making.took(ticks), published.pop(frame, None), frame, whole_bars, later)
             verdict.unverifiable += sum(bars.height for bars in published.values())
             offers = _offers(reader, group, groups)
             for place, (frame, names) in enumerate(offers.items()):
                 watch((group + (1 + place / len(offers)) / 2) / groups)
-                _compare_shown(verdict, reader, frame, names, ticks, covers, from_ms)
+                whole_bars = intact & (pl.col("start_ms") >= from_ms)
+                _compare_shown(verdict, reader, frame, names, ticks, covers, whole_bars)
     watch(1.0)
     return verdict
+
+
+def _outside(times: Sequence[tuple[int, int]]) -> pl.Expr:
+    """Return whether a bar holds none of these stretches of time, ends included."""
+    clear = ((pl.col("end_ms") <= from_ms) | (pl.col("start_ms") > to_ms) for from_ms, to_ms in times)
+    return pl.all_horizontal(pl.lit(True), *clear)
 
 
 def _offers(reader: BarReader, group: int, groups: int) -> dict[Frame, list[str]]:
@@ -110,7 +124,7 @@ def _compare_shown(
     names: Sequence[str],
     ticks: pl.DataFrame,
     covers: Sequence[Cover],
-    from_ms: int,
+    whole: pl.Expr,
 ) -> None:
     """Compare the bars of one frame where pages show them otherwise than they are stored."""
     makers = tuple(one for one in covers if any(of_it.divides(frame) for of_it in one.frames))
@@ -131,7 +145,7 @@ def _compare_shown(
     known = pl.concat(sure)
     found, expected = (
         bars.join_where(known, pl.col("instrument") == pl.col("of"), pl.col("start_ms") >= pl.col("from_ms"))
-        .filter(pl.col("end_ms") <= pl.col("to_ms"), pl.col("start_ms") >= from_ms)
+        .filter(pl.col("end_ms") <= pl.col("to_ms"), whole)
         .select(BAR_VALUES.keys())
         for bars in (pl.concat(made), recompute.bars(pl.concat(held).drop("behind_ns"), frame))
     )
@@ -182,11 +196,12 @@ def _compare(
     ticks: pl.DataFrame,
     published: pl.DataFrame | None,
     frame: Frame,
-    from_ms: int,
+    whole: pl.Expr,
     later: pl.DataFrame | None,
 ) -> None:
-    """Compare one frame. later: all accepted ticks of the log, where bars may be ahead of what is known."""
-    whole = pl.col("start_ms") >= from_ms
+    """Compare one frame. whole: of which bars the log holds all ticks. later: all accepted ticks of the log, where bars
+    may be ahead of what is known.
+    """
     if published is None:
         published = pl.DataFrame(schema=BAR_VALUES)
     verdict.unverifiable += published.filter(~whole).height

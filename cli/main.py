@@ -25,6 +25,7 @@ COMMANDS = {
     "user": ("cli.user", "add people, and say who may do what"),
     "instrument": ("cli.instrument", "list, enable and disable instruments"),
     "verify": ("cli.verify", "recompute bars from the tick log and compare"),
+    "repair": ("cli.repair", "make a damaged bar store again, and put damaged ticks aside"),
     "key": ("cli.key", "keep the API keys of providers"),
     "bench": ("cli.bench", "measure speed, delay and memory"),
     "test": ("cli.test", "run the checks and the tests"),

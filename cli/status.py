@@ -77,6 +77,7 @@ def _as_json(status: SystemStatus, alerts: Sequence[Alert], frames: Frames) -> d
         "feed_problem": status.feed_problem,
         "disk_problem": status.disk_problem,
         "kafka_problem": status.kafka_problem,
+        "damage": status.damage,
         "feeds": [view.as_json() for view in status.feeds],
         "frames": [{"frame": frame.text, **fresh.as_json()} for frame, fresh in frames.items()],
         "alerts": [asdict(alert) for alert in alerts],
@@ -116,6 +117,8 @@ def _as_text(status: SystemStatus, alerts: Sequence[Alert], frames: Frames) -> s
     lines.append(f"ticks: {status.ticks_per_s:,.1f} a second; newest in the bars: {age}")
     lines += _frame_lines(frames)
     lines += [f"feed {line}" for line in feed_lines(status.feeds)]
+    if status.damage:
+        lines.append(f"damage: {status.damage}")
     if status.kafka_problem:
         lines.append(f"Kafka: {status.kafka_problem}")
     lines += [f"{alert.severity}: {alert.sentence}" for alert in alerts]

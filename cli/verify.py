@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import sqlite3
 import sys
 from dataclasses import asdict
 
+from bar.damage import NEXT_STEP, is_damage, noticing_damage
 from bar.sqlite_file import StoreMissingError
 from bar.verification import Verdict, verify
 from cli.errors import UserError
@@ -21,9 +23,14 @@ def run(args: argparse.Namespace) -> int:
     """Compare, and say what was found; 0 only when every bar is the same and no frame has stopped."""
     home = Home.find()
     try:
-        verdict = verify(home.ticks_db, home.bars_db, _show, should_run(home))
+        with noticing_damage(home.bars_db):
+            verdict = verify(home.ticks_db, home.bars_db, _show, should_run(home))
     except StoreMissingError as error:
         raise UserError(str(error)) from error
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        raise UserError(f"A store is damaged ({error}). {NEXT_STEP}") from error
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[2K")
     print(json.dumps(asdict(verdict)) if args.json else _as_text(verdict))
@@ -48,6 +55,11 @@ def _as_text(verdict: Verdict) -> str:
         lines.append(
             f"       {verdict.unverifiable:,} cannot be recomputed: they are older than the tick log or than what is"
             " kept of their frame, or no job makes it any more"
+        )
+    if verdict.damaged:
+        lines.append(
+            f"damage {verdict.damaged:,} ticks are in damaged blocks of the tick log, so bars of these times cannot be"
+            " recomputed; run ./barmill repair"
         )
     if verdict.ahead:
         lines.append(

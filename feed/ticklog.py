@@ -1,6 +1,7 @@
 """The tick log on SQLite: every accepted tick in arrival order, in columnar blocks, with its sequence number.
 
-    blocks    first_sequence, rows, source, min_time_ns, max_time_ns, received_ms, data (see feed/block.py)
+    blocks    first_sequence, rows, source, min_time_ns, max_time_ns, received_ms, data (see feed/block.py), crc
+    damaged_blocks  blocks that could not be read, put aside: see feed/damage.py
     sources   name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms, prefix, made_ms,
               arrived_ms, newest_ns
     rejects   source and REJECT_SCHEMA, bounded; rejects_by_reason keeps the counts for ever
@@ -16,77 +17,21 @@ sequence numbers are given out in the transaction.
 
 import secrets
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import polars as pl
 
-from bar.sqlite import Database, Migrations
+from bar.sqlite import Database
 from bar.sqlite_file import immediate, open_for_reading, open_for_writing
-from feed.block import decode_block, encode_block
-from feed.rejects import add_indexes
+from feed import damage
+from feed.block import encode_block
+from feed.log_tables import log_migrations
 from feed.tick import REJECT_SCHEMA, TICK_SCHEMA
 
 MAX_REJECTS_KEPT = 1_000_000
-
-_migrations = Migrations("ticklog")
-
-
-@_migrations()
-def create(db: Database) -> None:
-    """Make the first version of the schema."""
-    db.execute(
-        "CREATE TABLE blocks (first_sequence INTEGER PRIMARY KEY, rows INTEGER NOT NULL, source TEXT NOT NULL,"
-        " min_time_ns INTEGER NOT NULL, max_time_ns INTEGER NOT NULL, received_ms INTEGER NOT NULL, data BLOB NOT NULL)"
-    )
-    db.execute(
-        "CREATE TABLE sources (name TEXT PRIMARY KEY, cursor TEXT, live INTEGER NOT NULL, complete_to_ms INTEGER,"
-        " ended INTEGER NOT NULL DEFAULT 0, read INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0,"
-        " rejected INTEGER NOT NULL DEFAULT 0, problem TEXT, updated_ms INTEGER NOT NULL)"
-    )
-    columns = ", ".join(f"{name} {'INTEGER' if dtype == pl.Int64 else 'TEXT'}" for name, dtype in REJECT_SCHEMA.items())
-    db.execute(
-        f"CREATE TABLE rejects (number INTEGER PRIMARY KEY, source TEXT NOT NULL, rejected_ms INTEGER, {columns})"
-    )
-    db.execute("CREATE TABLE rejects_by_reason (source TEXT, reason TEXT, count INTEGER, PRIMARY KEY (source, reason))")
-    db.execute("CREATE TABLE log (one INTEGER PRIMARY KEY, next_sequence INTEGER NOT NULL, dropped_to_ns INTEGER)")
-    db.execute("INSERT INTO log VALUES (1, 1, NULL)")
-
-
-@_migrations()
-def index_rejects(db: Database) -> None:
-    """Let people look through the rejects."""
-    add_indexes(db)
-
-
-@_migrations()
-def name_log(db: Database) -> None:
-    """Give the log an id."""
-    db.execute("ALTER TABLE log ADD COLUMN id TEXT")
-    db.execute("UPDATE log SET id = lower(hex(randomblob(8)))")
-
-
-@_migrations()
-def tell_sources_apart(db: Database) -> None:
-    """Say which instruments are whose, since when there is this source, and when its own last ticks came."""
-    db.execute("ALTER TABLE sources ADD COLUMN prefix TEXT NOT NULL DEFAULT ''")
-    for name in ("made_ms INTEGER NOT NULL DEFAULT 0", "arrived_ms INTEGER", "newest_ns INTEGER"):
-        db.execute(f"ALTER TABLE sources ADD COLUMN {name}")
-
-
-@_migrations()
-def tell_epochs_apart(db: Database) -> None:
-    """Tell ticks of one sequence apart where a log was restored from a backup; all so far are of one epoch."""
-    db.execute("CREATE TABLE epochs (first_sequence INTEGER PRIMARY KEY, id TEXT NOT NULL)")
-    db.execute("INSERT INTO epochs SELECT 1, id FROM log")
-
-
-@_migrations()
-def judge_ages_by_a_trusted_time(db: Database) -> None:
-    """Keep a time that no jump of the wall clock moves."""
-    db.execute("ALTER TABLE log ADD COLUMN trusted_ms INTEGER")
 
 
 @dataclass(frozen=True)
@@ -118,7 +63,8 @@ class Backlog:
     """The next ticks for a reader: one run from one source, and how the log stood when it was read.
 
     ticks has TICK_SCHEMA and is None when the reader has everything; its first row has sequence first_sequence.
-    epoch: the epoch of the tick before next_sequence; None where there is none.
+    epoch: the epoch of the tick before next_sequence; None where there is none. damaged_to_ns: the newest time in
+    damaged blocks that were passed over in front of these ticks.
     """
 
     first_sequence: int
@@ -127,6 +73,7 @@ class Backlog:
     sources: tuple[Source, ...]
     end_sequence: int
     epoch: str | None = None
+    damaged_to_ns: int | None = None
 
     @property
     def next_sequence(self) -> int:
@@ -144,16 +91,17 @@ class TickLog:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._damaged: dict[int, str] = {}
 
     @classmethod
     def open(cls, path: Path, *, durable: bool = True) -> Self:
         """Open for writing, making the file when there is none."""
-        return cls(open_for_writing(path, _migrations, durable=durable))
+        return cls(open_for_writing(path, log_migrations, durable=durable))
 
     @classmethod
     def read_only(cls, path: Path) -> Self:
         """Open for reading; raise StoreMissingError when there is no file."""
-        return cls(open_for_reading(path, _migrations))
+        return cls(open_for_reading(path, log_migrations))
 
     @property
     def db(self) -> Database:
@@ -192,8 +140,17 @@ class TickLog:
             first = self.end_sequence()
             if ticks.height:
                 oldest_ns, newest_ns = ticks["time_ns"].min(), ticks["time_ns"].max()
-                block = (first, ticks.height, origin or source, oldest_ns, newest_ns, now_ms, data)
-                execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", block)
+                block = (
+                    first,
+                    ticks.height,
+                    origin or source,
+                    oldest_ns,
+                    newest_ns,
+                    now_ms,
+                    data,
+                    damage.checksum(data),
+                )
+                execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", block)
                 execute("UPDATE log SET next_sequence = ?", (first + ticks.height,))
                 arrival = "UPDATE sources SET arrived_ms = ?, newest_ns = ? WHERE name = ?"
                 execute(arrival, (now_ms, newest_ns, source))
@@ -291,44 +248,72 @@ class TickLog:
     def read_from(self, sequence: int, max_rows: int) -> Backlog:
         """Read the next ticks from `sequence` on, about `max_rows` at most, all of one source.
 
-        Ticks, sources and end of the log are as of one moment.
+        Ticks, sources and end of the log are as of one moment. Damaged blocks are passed over.
         """
         conn = self._db.conn
         conn.execute("BEGIN")
         try:
             end, sources = self.end_sequence(), self.sources()
-            source, first, parts, rows = None, sequence, list[pl.DataFrame](), 0
+            source, first, parts, rows, damaged_to_ns = None, sequence, list[pl.DataFrame](), 0, None
             # The block that holds `sequence` may start before it: compaction joins blocks under a reader's feet.
             start = "coalesce((SELECT max(first_sequence) FROM blocks WHERE first_sequence <= :at), 0)"
-            query = f"SELECT first_sequence, rows, source, data FROM blocks WHERE first_sequence >= {start} ORDER BY 1"
-            for block_first, block_rows, block_source, data in conn.execute(query, {"at": sequence}):
+            columns = "first_sequence, rows, source, max_time_ns"
+            query = f"SELECT {columns} FROM blocks WHERE first_sequence >= {start} ORDER BY 1"
+            for block_first, block_rows, block_source, newest_ns in conn.execute(query, {"at": sequence}):
                 if block_first + block_rows <= sequence:
                     continue
                 gap = block_first > first + rows
                 if parts and (gap or block_source != source or rows + block_rows > max_rows):
                     break
+                ticks = self._ticks_of(block_first)
+                if ticks is None and parts:
+                    break
+                if ticks is None:
+                    damaged_to_ns = max(damaged_to_ns or newest_ns, newest_ns)
+                    continue
                 skipped = max(0, sequence - block_first)
                 first = first if parts else block_first + skipped
                 source = block_source
-                parts.append(decode_block(data).slice(skipped))
+                parts.append(ticks.slice(skipped))
                 rows += block_rows - skipped
             # Where nothing is left, what is missing up to the end has been dropped, or was never written.
             first = first if parts else max(sequence, end)
             epoch = self.epoch_before(first + rows)
         finally:
             conn.execute("COMMIT")
-        return Backlog(first, pl.concat(parts) if parts else None, source, sources, end, epoch)
+        self._put_aside()
+        return Backlog(first, pl.concat(parts) if parts else None, source, sources, end, epoch, damaged_to_ns)
+
+    def _ticks_of(self, block: int) -> pl.DataFrame | None:
+        """Return the ticks of a block, given by its first sequence; None where it is damaged, which is remembered."""
+        try:
+            return damage.read_block(self._db, block)
+        except damage.DamagedBlockError as error:
+            self._damaged[block] = str(error)
+            return None
+
+    def _put_aside(self) -> None:
+        """Put aside what was found to be damaged, now that nothing is being read."""
+        if self._damaged:
+            found, self._damaged = self._damaged, {}
+            damage.put_aside(self._db, found)
+
+    def _each(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield (first sequence, ticks) of the blocks whose first sequences a query gives, without damaged ones."""
+        for (first,) in self._db.conn.execute(query, values).fetchall():
+            if (ticks := self._ticks_of(first)) is not None:
+                yield first, ticks
+        self._put_aside()
 
     def blocks(self) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Yield (first sequence, ticks) of every block, in order."""
-        for first, data in self._db.conn.execute("SELECT first_sequence, data FROM blocks ORDER BY first_sequence"):
-            yield first, decode_block(data)
+        """Yield (first sequence, ticks) of every block that is not damaged, in order."""
+        return self._each("SELECT first_sequence FROM blocks ORDER BY first_sequence")
 
     def newest(self, max_rows: int) -> pl.DataFrame:
         """Return the newest ticks, `max_rows` or a block more, in the order they came."""
         blocks, rows = list[pl.DataFrame](), 0
-        for (data,) in self._db.conn.execute("SELECT data FROM blocks ORDER BY first_sequence DESC"):
-            blocks.append(decode_block(data))
+        for _, ticks in self._each("SELECT first_sequence FROM blocks ORDER BY first_sequence DESC"):
+            blocks.append(ticks)
             rows += blocks[-1].height
             if rows >= max_rows:
                 break
@@ -348,9 +333,10 @@ class TickLog:
     def recent(self, from_ns: int, source: str | None = None) -> Iterator[pl.DataFrame]:
         """Yield the ticks of every block, or every one of a source, that may hold a time from `from_ns` on."""
         query = (
-            "SELECT data FROM blocks WHERE max_time_ns >= ? AND source = coalesce(?, source) ORDER BY first_sequence"
+            "SELECT first_sequence FROM blocks WHERE max_time_ns >= ? AND source = coalesce(?, source)"
+            " ORDER BY first_sequence"
         )
-        return (decode_block(data) for (data,) in self._db.conn.execute(query, (from_ns, source)))
+        return (ticks for _, ticks in self._each(query, (from_ns, source)))
 
     def rejects(self) -> pl.DataFrame:
         """Return the kept rejects, oldest first: source, rejected_ms and REJECT_SCHEMA."""

@@ -14,7 +14,8 @@ import polars as pl
 from bar.clock import now_ms
 from bar.sqlite import Database
 from bar.sqlite_file import immediate
-from feed.block import decode_block, encode_block
+from feed.block import encode_block
+from feed.damage import DamagedBlockError, checksum, put_aside, read_block
 from feed.unread import ALL_IS_READ, Unread
 
 logger = logging.getLogger(__name__)
@@ -162,12 +163,20 @@ def _join(db: Database, firsts: list[int]) -> int:
         return 0
     inside = "FROM blocks WHERE first_sequence BETWEEN ? AND ?"
     bounds = (firsts[0], firsts[-1])
-    ticks = pl.concat(
-        decode_block(data) for (data,) in db.conn.execute(f"SELECT data {inside} ORDER BY first_sequence", bounds)
-    )
+    parts, damaged = list[pl.DataFrame](), dict[int, str]()
+    for first in firsts:
+        try:
+            parts.append(read_block(db, first))
+        except DamagedBlockError as error:
+            damaged[first] = str(error)
+    if damaged:
+        put_aside(db, damaged)
+        return 0
+    ticks = pl.concat(parts)
     source, received_ms = db.conn.execute(f"SELECT source, max(received_ms) {inside}", bounds).fetchone()
     row = (firsts[0], ticks.height, source, ticks["time_ns"].min(), ticks["time_ns"].max(), received_ms)
     with db.atomic():
         db.conn.execute(f"DELETE {inside}", bounds)
-        db.conn.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, encode_block(ticks)))
+        data = encode_block(ticks)
+        db.conn.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, data, checksum(data)))
     return len(firsts)

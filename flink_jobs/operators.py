@@ -9,6 +9,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, MapFunction, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
+from bar.damage import noticing_damage
 from bar.store import BarStore
 from feed.kafka.message import TickMessage, decode
 from feed.ticklog import TickLog
@@ -237,7 +238,9 @@ class Publish(MapFunction):  # type: ignore[misc]
     def open(self, _runtime_context: RuntimeContext) -> None:
         """Open the bar store."""
         spec = BarsJobSpec.read(self._spec_path)
-        self._store = BarStore.open(spec.bars_db, durable=not spec.final_only)
+        self._bars_db = spec.bars_db
+        with noticing_damage(self._bars_db):
+            self._store = BarStore.open(spec.bars_db, durable=not spec.final_only)
 
     def close(self) -> None:
         """Give the bar store back."""
@@ -246,5 +249,6 @@ class Publish(MapFunction):  # type: ignore[misc]
     def map(self, value: bytes) -> int:
         """Write one publication and return how many bars it held."""
         one = Publication.unpack(value)
-        self._store.publish(one.progress, one.bars, one.late, one.anew_from, one.reason)
+        with noticing_damage(self._bars_db):
+            self._store.publish(one.progress, one.bars, one.late, one.anew_from, one.reason)
         return 0 if one.bars is None else one.bars.height

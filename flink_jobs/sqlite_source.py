@@ -49,6 +49,8 @@ class SqliteSource:
 
     def _missing_to_ms(self, asked: int, backlog: Backlog) -> int | None:
         """Return up to which time ticks are gone that were asked for; None where none is."""
+        if backlog.damaged_to_ns is not None:
+            return backlog.damaged_to_ns // _NS_PER_MS
         if backlog.first_sequence == asked or backlog.ticks is None:
             return None
         dropped_to_ns = self._log.dropped_to_ns()

@@ -7,7 +7,7 @@
     /bars.parquet      the same, as Parquet
 
 What cannot be answered is refused with one sentence: 400 for the question, 404 where there is no store yet, 429 where
-the same account has too many requests under way.
+the same account has too many requests under way, 503 where the store is damaged.
 """
 
 import sqlite3
@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from bar.clock import now_ms
+from bar.damage import is_damage, noticing_damage, store_problem
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
 from charts.candles import candles
@@ -115,7 +116,10 @@ class BarRoutes:
             return _refusal(f"This is for people who may {Permission.VIEW_PRICES.value}; ask an admin.", 403)
 
         def work() -> Response:
-            with BarReader.open(self._home.bars_db).at_one_moment() as reader:
+            with (
+                noticing_damage(self._home.bars_db),
+                BarReader.open(self._home.bars_db).at_one_moment() as reader,
+            ):
                 return answer(read(reader, request.query_params))
 
         try:
@@ -127,6 +131,10 @@ class BarRoutes:
             return _refusal(str(error), 400)
         except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
             return _refusal(_NO_STORE, 404)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return _refusal(store_problem(self._home.bars_db), 503)
 
 
 def _versions(reader: BarReader, asked: Mapping[str, str]) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from streamlit import runtime
 
+from bar.damage import store_problem
 from bar.sqlite_file import StoreMissingError, open_for_reading
 from control.home import Home
 
@@ -27,7 +28,9 @@ class Health:
         stores = {"control": self._home.control_db, "ticks": self._home.ticks_db, "bars": self._home.bars_db}
         found = {name: await to_thread.run_sync(_store, path, limiter=self._threads) for name, path in stores.items()}
         serving = runtime.exists() and (await runtime.get_instance().is_ready_for_browser_connection)[0]
-        well = serving and "unreadable" not in found.values()
+        if found["bars"] == "ok" and store_problem(self._home.bars_db):
+            found["bars"] = "damaged"
+        well = serving and "damaged" not in found.values() and "unreadable" not in found.values()
         content = {"status": "ok" if well else "failing", "app": "ok" if serving else "failing", "stores": found}
         return JSONResponse(content, 200 if well else 503, {"Cache-Control": "no-store"})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from bar.disk import is_full
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
+from control.damage import damage_of
 from control.feeds.views import FeedView, feed_views
 from control.home import Home
 from control.jobs.states import Desired
@@ -30,6 +31,7 @@ class SystemStatus:
     newest_tick_age_s: how old the newest tick in any bar is, by the clock of its source; None without bars.
     feed_problem: why no ticks come, in a sentence, or ''. kafka_problem: why they do not reach Kafka, likewise.
     disk_problem: that the disk is full, in a sentence, or ''.
+    damage: what of the stored data is damaged, likewise.
     unsupervised: the processes run, but were started one by one, as containers are, so there is no list of them.
     """
 
@@ -41,6 +43,7 @@ class SystemStatus:
     newest_tick_age_s: float | None
     feed_problem: str
     kafka_problem: str = ""
+    damage: str = ""
     feeds: Sequence[FeedView] = ()
     unsupervised: bool = False
     disk_problem: str = ""
@@ -84,6 +87,7 @@ def look(home: Home) -> SystemStatus:
         newest_tick_age_s=_newest_tick_age_s(home, now_ms),
         feed_problem=problem,
         kafka_problem=kafka_problem(home) if running else "",
+        damage=" ".join(filter(None, damage_of(home).values())),
         feeds=feed_views(home) if running else (),
         unsupervised=unsupervised,
         disk_problem=_disk_problem(home) if running else "",

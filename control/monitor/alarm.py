@@ -57,8 +57,9 @@ def seen_at(
     kafka_problem: str,
     feeds: Mapping[str, ConnectionState],
     at_rest: Mapping[str, str],
+    damage: Mapping[str, str],
 ) -> Seen:
     """Put together what there is to judge."""
     recent = {metric: history.recent(metric, at_ms - back_ms) for metric, back_ms in _LOOKED_BACK.items()}
     problems = {source.name: source.problem for source in log.running if source.problem}
-    return Seen(at_ms, readings, recent, jobs, problems, keys, kafka_problem, feeds, at_rest)
+    return Seen(at_ms, readings, recent, jobs, problems, keys, kafka_problem, feeds, at_rest, damage)

@@ -36,6 +36,7 @@ class Seen:
     recent: values over a while, oldest first: of the last ten minutes for what tells restarts, of the last minute for
     rates of rejects. problems: why a source delivers nothing, by its name, where it says so.
     kafka_problem: why ticks do not get from the tick log to Kafka, in a sentence; '' if they do, None if not known.
+    damage: by store, a sentence on what of it is damaged, '' if nothing.
     feeds: how the connection of each feed stands, where that is known. at_rest: why a job is not meant to run, by name.
     """
 
@@ -48,6 +49,7 @@ class Seen:
     kafka_problem: str | None = None
     feeds: Mapping[str, ConnectionState] = field(default_factory=dict)
     at_rest: Mapping[str, str] = field(default_factory=dict)
+    damage: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, metric: Metric) -> dict[str, float]:
         """Return the newest value of a metric by the name of its subject."""
@@ -179,6 +181,11 @@ def _feed_gaps(seen: Seen, _seconds: float) -> _Verdicts:
         yield f"feed:{name}", bool(state.gap), f"Rows of the feed {name} may be missing. {state.gap}".rstrip()
 
 
+def _damage(seen: Seen, _seconds: float) -> _Verdicts:
+    for store, sentence in seen.damage.items():
+        yield f"store:{store}", bool(sentence), f"Stored data is damaged. {sentence}".rstrip()
+
+
 _JUDGES: Mapping[Trouble, Callable[[Seen, float], _Verdicts]] = {
     Trouble.NO_DATA: _no_data,
     Trouble.NO_CHECKPOINT: _no_checkpoint,
@@ -192,6 +199,7 @@ _JUDGES: Mapping[Trouble, Callable[[Seen, float], _Verdicts]] = {
     Trouble.KAFKA_AWAY: _kafka_away,
     Trouble.FEED_DOWN: _feed_down,
     Trouble.FEED_GAPS: _feed_gaps,
+    Trouble.DAMAGE: _damage,
 }
 
 

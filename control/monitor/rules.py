@@ -45,6 +45,7 @@ class Trouble(StrEnum):
     KAFKA_AWAY = "kafka_away"
     FEED_DOWN = "feed_down"
     FEED_GAPS = "feed_gaps"
+    DAMAGE = "damage"
 
     @property
     def words(self) -> str:
@@ -70,6 +71,7 @@ _WORDS = {
     Trouble.KAFKA_AWAY: ("Kafka takes no ticks", "seconds"),
     Trouble.FEED_DOWN: ("A feed needs somebody", "seconds"),
     Trouble.FEED_GAPS: ("Rows of a feed may be missing", "seconds"),
+    Trouble.DAMAGE: ("Stored data is damaged", "seconds"),
 }
 
 
@@ -98,6 +100,7 @@ DEFAULTS: Rules = {
     Trouble.KAFKA_AWAY: Rule(threshold=30, severity=Severity.CRITICAL),
     Trouble.FEED_DOWN: Rule(threshold=30),
     Trouble.FEED_GAPS: Rule(threshold=1),
+    Trouble.DAMAGE: Rule(threshold=1, severity=Severity.CRITICAL),
 }
 
 

@@ -14,7 +14,7 @@ CLEAR_AFTER_MS = 15_000
 _RAISE_AFTER_MS = 10_000
 # Of these the threshold itself says how long it may last.
 _LASTING = frozenset(
-    {Trouble.JOB_STATE, Trouble.PROCESS_DOWN, Trouble.KAFKA_AWAY, Trouble.FEED_DOWN, Trouble.FEED_GAPS}
+    {Trouble.JOB_STATE, Trouble.PROCESS_DOWN, Trouble.KAFKA_AWAY, Trouble.FEED_DOWN, Trouble.FEED_GAPS, Trouble.DAMAGE}
 )
 # These count something over a while already.
 _AT_ONCE = frozenset(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from bar.clock import now_ms
+from control.damage import damage_of
 from control.feeds.views import current_states
 from control.flink.rest import FlinkRest
 from control.freshness.reading import jobs_at_rest
@@ -72,7 +73,9 @@ class Watch:
         self._history.write(at_ms, readings, cluster.failures)
         keys, kafka = expiring_keys(self._home), kafka_problem(self._home)
         feeds = current_states(self._home, at_ms)
-        self._alarm.step(seen_at(at_ms, readings, self._history, jobs, log, keys, kafka, feeds, resting))
+        self._alarm.step(
+            seen_at(at_ms, readings, self._history, jobs, log, keys, kafka, feeds, resting, damage_of(self._home))
+        )
 
 
 @contextmanager

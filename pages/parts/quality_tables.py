@@ -56,6 +56,7 @@ def account_line(account: Account) -> str:
         f"{sum(account.refused.values()):,} refused",
         f"{account.too_late:,} too late",
         f"{account.waiting:,} on their way",
+        *([f"{account.damaged:,} in damaged blocks"] if account.damaged else []),
     ]
     line = f"**{account.read:,} read** = {' + '.join(terms)}"
     if not account.off_by:

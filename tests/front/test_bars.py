@@ -13,6 +13,7 @@ import httpx
 import polars as pl
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,6 +35,7 @@ from front import bar_files, bars
 from front.bars import BarRoutes
 from front.health import Health
 from front.sign_in import SignInRoutes
+from tests.bars.test_damage import damage_pages
 from tests.front.conftest import Visit
 from tests.pages.stores import Stores
 from tests.signed_in import signed_in
@@ -256,6 +258,14 @@ def test_a_frame_that_is_not_offered_is_refused(ask: Ask, filled: Home) -> None:
         400,
         "There are no 90s bars of AAA/USD; choose one of 1m, 5m, 15m, 30m, 1h, 4h, 1d, 1w.",
     )
+
+
+def test_a_damaged_store_is_told_of_here_and_by_health(filled: Home, ask: Ask) -> None:
+    damage_pages(filled.bars_db, 0.6, 1)
+    answer = ask("/bars.json", instrument=AAA, frame="1m")
+    assert (answer.status_code, "run ./barmill repair" in answer.text) == (503, True)
+    health = asyncio.run(Health(filled).answer(Request({"type": "http"})))
+    assert (health.status_code, json.loads(bytes(health.body))["stores"]["bars"]) == (503, "damaged")
 
 
 @pytest.mark.parametrize("made", [False, True])

@@ -112,6 +112,10 @@ CASES: Mapping[Trouble, Mapping[str, tuple[Seen, str, bool | None]]] = {
         "answers otherwise than described": (feed(Phase.BROKEN), "feed:b", True),
         "failed too often": (feed(Phase.RESTING), "feed:b", True),
     },
+    Trouble.DAMAGE: {
+        "all can be read": (seen(damage={"ticks": ""}), "store:ticks", False),
+        "a block is damaged": (seen(damage={"ticks": "9 ticks are damaged."}), "store:ticks", True),
+    },
     Trouble.FEED_GAPS: {
         "all joins": (feed(Phase.RECEIVING), "feed:b", False),
         "does not join": (feed(Phase.RECEIVING, gap="Rows of A may be missing."), "feed:b", True),
