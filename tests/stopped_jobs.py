@@ -1,20 +1,15 @@
 """A home in which one job makes seconds and was stopped by a person, and another one goes on with longer bars."""
 
 import json
-from contextlib import closing
 
 from bar.clock import now_ms
 from bar.frames import parse_frame
-from bar.sqlite_file import immediate
 from control.home import Home
 from control.jobs.book import JobBook
 from control.people.roles import Actor
-from feed.ticklog import TickLog
 from tests.pages.controller import PlayedController
 from tests.pages.stores import Stores
 
-# Feed and job are heard of for so long, however slow the machine is.
-_FOR_LONG_MS = 3_600_000
 AAA, BY = "AAA/USD", "os:ada"
 LONG = tuple(map(parse_frame, ("1m", "1h")))
 
@@ -40,7 +35,6 @@ def seconds_stopped(home: Home, *, silent_ms: int = 60_000, delete: bool = False
     controller.close()
     stores = Stores(home, job="long", frames=LONG)
     at_ms = now_ms()
-    stores.write([(at_ms - 50, AAA, 90.0, 1.0)], closed_to_ms=at_ms + _FOR_LONG_MS)
-    with closing(TickLog.open(home.ticks_db)) as log, immediate(log.db):
-        log.db.conn.execute("UPDATE sources SET updated_ms = ?", (at_ms + _FOR_LONG_MS,))
+    stores.write([(at_ms - 50, AAA, 90.0, 1.0)], closed_to_ms=at_ms)
+    stores.stay_heard()
     return stores

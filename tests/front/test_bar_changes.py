@@ -25,6 +25,7 @@ def stores(home: Home) -> Iterator[Stores]:
     end_ms, stores = now_ms() // 1_000 * 1_000, Stores(home)
     past = [(end_ms - 1_000 * s + 500, AAA, 100 + s / 4, 2.0) for s in range(SECONDS, 0, -1)]
     stores.write(past, closed_to_ms=end_ms)
+    stores.stay_heard()
     yield stores
     stores.close()
 

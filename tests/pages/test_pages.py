@@ -19,12 +19,14 @@ def _use_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BARMILL_HOME", str(home.root))
 
 
-def fill(home: Home, *, source: str = "market", now_ms: int | None = None) -> int:
+def fill(home: Home, *, source: str = "market", now_ms: int | None = None, stay_heard: bool = False) -> int:
     """Write two instruments' bars of the last seconds and return the time taken for now."""
     now_ms = now_ms or time.time_ns() // 1_000_000
     stores = Stores(home, source)
     trades = [(now_ms - 4_000 + 100 * i, "AAA/USD", 10 + i / 4, 2.0) for i in range(40)]
     stores.write([*trades, (now_ms - 1_500, "BBB", 7.125, None)], closed_to_ms=now_ms)
+    if stay_heard:
+        stores.stay_heard()
     stores.close()
     return now_ms
 

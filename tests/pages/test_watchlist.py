@@ -71,7 +71,7 @@ def test_a_line_reaches_from_the_lowest_to_the_highest_close() -> None:
 
 
 def test_the_overview_lists_every_instrument_with_its_line(home: Home) -> None:
-    fill(home)
+    fill(home, stay_heard=True)
     app = opened()
     assert not app.exception
     shown = component(app, "barmill_watchlist")
