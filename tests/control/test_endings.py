@@ -77,7 +77,7 @@ OPERATIONS = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(OPERATIONS, max_size=5), st.sampled_from([State.STOPPED, State.CANCELED]))
 def test_a_reason_always_names_an_operation_of_that_moment(operations: list[Operation], end: State) -> None:
     found = why_ended(ended(end, cause=OLD), operations)

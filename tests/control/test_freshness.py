@@ -236,7 +236,7 @@ SOURCES = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(JOBS, SOURCES, st.sampled_from(["1s", "5s", "30s", "1m", "5m", "7s", "1h", "1d", "1w"]), st.booleans())
 def test_a_frame_is_never_green_while_no_job_or_feed_that_makes_it_runs(
     jobs: Sequence[tuple[list[str], Intent, State, int | None, bool]],
