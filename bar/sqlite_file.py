@@ -22,6 +22,7 @@ def open_for_writing(path: Path, *schemas: Migrations, durable: bool = True) -> 
     The connection may be used from several threads, one at a time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # SQLite would go by the umask; the files beside it get the same mode
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     _use_wal(connection)
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")

@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from cli.errors import UserError
 from control.errors import ControlError
+from control.home import Home
 
 # Name, module, and what --help says. A command's module is imported only when it runs, so that --help is quick.
 COMMANDS = {
@@ -65,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough of it; Python must not try to flush the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        sentence = _disk_sentence(error)
+    except (OSError, sqlite3.Error) as error:
+        sentence = _disk_sentence(error) if isinstance(error, OSError) else _store_sentence(error)
         if sentence is None:
             raise
         return _complain(sentence)
@@ -110,6 +112,19 @@ def _disk_sentence(error: OSError) -> str | None:
             return f"The disk is full{where}; free some space, or set BARMILL_HOME to a folder on another disk."
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return f"Writing is not allowed{where}; set BARMILL_HOME to a folder of your own."
+    return None
+
+
+def _store_sentence(error: sqlite3.Error) -> str | None:
+    """Say in one sentence why a store cannot be used, or None if this is about something else."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return "The disk is full; free some space, or set BARMILL_HOME to a folder on another disk."
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            where = Home.find().root
+            return (
+                f"The files in {where} cannot be written ({error}); make it writable, or set BARMILL_HOME to another."
+            )
     return None
 
 

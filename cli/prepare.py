@@ -4,6 +4,7 @@ Safe to repeat, also while they run.
 """
 
 import argparse
+import os
 
 from cli.errors import UserError
 from control.home import Home
@@ -27,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the home ready."""
+    os.umask(0o077)
     home, ports = Home.find().create(), read_ports(Home.find())
     if ports is None:
         raise UserError(f"{PEERS_VARIABLE} does not say where the processes are; on one machine, use ./barmill up.")
+    home.close_to_others()
     if FeedSettings.read(home).provider == "market":
         ensure_market_key(home)
     if "kafka" in args.profiles.split(",") and not KafkaSettings.read(home).used:

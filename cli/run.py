@@ -34,6 +34,7 @@ def _become(name: str, home: Home, ports: Ports) -> NoReturn:
     if name not in known:
         raise UserError(f"This home has no process {name}; it has {', '.join(known)}.")
     supervised_environment(home)
+    os.umask(0o077)
     if name in _OF_THE_CLUSTER:
         cluster_of(home, ports).write_files()
     if name == "app" and (admin := first_admin(home)):

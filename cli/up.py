@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
             _say(f"Barmill is running already: {_url(running)}")
             _say_first_sign_in(home)
             return 0
+        home.close_to_others()
         ports = _ports(home, args.port)
         try:
             feed = FeedSettings.read(home)

@@ -1,6 +1,8 @@
 """Where everything lives on disk."""
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -24,11 +26,29 @@ class Home:
         return cls(Path(named) if named else REPO_ROOT / "var")
 
     def create(self) -> Self:
-        """Make the folders, private to this user, where they are missing."""
-        for folder in (self.root, self.keys, self.log, self.run, self.flink, self.market):
+        """Make the folders where they are missing, and close them, and the home itself, to other users.
+
+        A home that belongs to another user, as a volume may, is left as it is, and so is a public folder such as /tmp.
+        Raise OSError where nothing can be written.
+        """
+        folders = (self.root, self.keys, self.log, self.run, self.flink, self.market)
+        for folder in folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.keys.chmod(0o700)  # it may have been made by hand, with the shell's umask
+        if not os.access(self.root, os.W_OK):  # folders that are there already say nothing about that
+            raise PermissionError(errno.EACCES, "cannot be written", str(self.root))
+        for folder in folders:
+            _close_to_others(folder)
         return self
+
+    def close_to_others(self) -> None:
+        """Take every right of other users from all that Barmill wrote here: an earlier version, or by a lax umask."""
+        stores = (self.ticks_db, self.bars_db, self.control_db, self.monitor_db)
+        for path in (path for store in stores for path in self.root.glob(f"{store.name}*")):
+            _close_to_others(path)
+        for folder in (self.keys, self.log, self.run, self.flink, self.market, self.tls, self.root / "kafka"):
+            for inside, _, names in os.walk(folder):
+                for path in (Path(inside), *(Path(inside, name) for name in names)):
+                    _close_to_others(path)
 
     @property
     def ticks_db(self) -> Path:
@@ -79,3 +99,14 @@ class Home:
     def market(self) -> Path:
         """State of the demo market."""
         return self.root / "market"
+
+
+def _close_to_others(path: Path) -> None:
+    """Leave a file or folder of this user to its owner alone."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:  # deleted meanwhile
+        return
+    shared = stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_ISVTX
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not shared:
+        path.chmod(stat.S_IMODE(found.st_mode) & 0o700)

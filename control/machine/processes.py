@@ -184,7 +184,6 @@ class Supervisor:
                 "logfile_maxbytes": "1MB",
                 "logfile_backups": "1",
                 "pidfile": str(run / "supervisord.own"),
-                "umask": "077",
             },
             "rpcinterface:supervisor": {
                 "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"

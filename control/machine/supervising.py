@@ -99,6 +99,7 @@ def _handle_file(
 
 def main(arguments: list[str]) -> None:
     """Run supervisord until it ends."""
+    os.umask(0o077)  # inherited by all programs; supervisord's own setting has no effect without a daemon
     loggers.handle_file = _handle_file
     supervisord.main(arguments)
 

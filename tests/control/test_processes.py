@@ -145,6 +145,17 @@ def test_a_program_sees_only_the_environment_it_is_given(home: Home, monkeypatch
         assert "SOME_SECRET" in seen["open"]
 
 
+def test_what_a_program_writes_is_private_whatever_the_umask_was(home: Home) -> None:
+    before = os.umask(0o000)
+    try:
+        show = "import os; print(oct(os.umask(0)), flush=True); import signal; signal.pause()"
+        with started(home, python("shower", show)):
+            assert said(home, "shower") == "0o77\n"
+            assert {path.stat().st_mode & 0o077 for path in home.log.iterdir()} == {0}
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize("name", ["with space and 100 % (x)s", "d" * 120])
 def test_odd_and_long_folder_names_work(tmp_path: Path, name: str) -> None:
     home = Home(tmp_path / name).create()

@@ -19,6 +19,11 @@ docker() { DOCKER_BUILDKIT=1 /usr/bin/docker --host "unix://$folder/docker.sock"
 image_of() { sed -n 's/^    image: //p' "$root/deploy/compose/$1.yml"; }
 default_of() { sed -n "s/^$1//p" "$2" | head -n 1; }
 
+# Where this machine gets that release of Debian from.
+mirror_of() {
+    apt-get indextargets --format '$(SITE)' "Codename: $1" | sed '/security/d; s#/*$##' | sort -u | head -n 1 | grep .
+}
+
 install() {
     apt-get update -qq
     # Installing must start no service: the engine is started below, by hand.
@@ -45,7 +50,7 @@ images() {
     tree=$folder/tree
     debootstrap --variant=minbase \
         --include=ca-certificates,python3.11,python3.11-venv,python3-pip,libpython3.11,diffutils \
-        bookworm "$tree" http://deb.debian.org/debian
+        bookworm "$tree" "$(mirror_of bookworm)"
     # As the official image calls it.
     ln -sf python3.11 "$tree/usr/bin/python"
     rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
