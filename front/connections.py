@@ -217,9 +217,12 @@ class BoundedConnection(HttpToolsProtocol):
 
 def limit_connections(proxy: str | None) -> None:
     """Let uvicorn's servers of this process have bounded connections. proxy: see ConnectionTable."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    if soft == resource.RLIM_INFINITY or soft > files:
+        files = _WANTED_FILES
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     most = max(min(MAX_CONNECTIONS, files - _OTHER_FILES), _OTHER_FILES // 4)
     BoundedConnection.table = ConnectionTable(most, min(MAX_OF_ADDRESS, most // 2), proxy)
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedConnection.__name__}"

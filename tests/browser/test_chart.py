@@ -151,6 +151,18 @@ def test_the_tooltip_shows_the_bar_as_stored_and_nothing_in_a_gap(app: str, live
     expect(tip).to_be_hidden()
 
 
+def test_a_gap_stays_on_the_chart_when_both_its_edges_are_out_of_view(
+    app: str, live_home: LiveHome, page: Page
+) -> None:
+    end_ms = live_home.history_end_ms
+    from_ms, to_ms = end_ms - GAP_S[-1] * 1_000, end_ms - (GAP_S[0] - 1) * 1_000
+    open_chart(page, app, f"{AAA_SECONDS}&from={from_ms - 4_000}&to={to_ms - 2_000}")
+    for _ in range(4):
+        page.locator(CANVAS).press("+")
+    wait_for(page, f"Number(data.from) >= {from_ms} && Number(data.to) <= {to_ms}")
+    wait_for(page, f"data.gaps.startsWith('{from_ms}-{to_ms} ')")
+
+
 def test_a_chart_without_fresh_data_goes_grey_and_says_why(app: str, live_home: LiveHome, page: Page) -> None:
     open_chart(page, app, AAA_SECONDS)
     live_home.pause.set()

@@ -191,7 +191,7 @@ class Chart {
 
   toNewest() {
     this.seen.follow = true;
-    if (!this.book.live) this.loader.newest(this.book, this.history);
+    if (!this.book.live || !this.book.newest) this.loader.newest(this.book, this.history);
   }
 
   point(at) {
