@@ -52,7 +52,7 @@ def _first(settings: FeedSettings, home: Home, wanted: Wanted, report: Report) -
         return ReplayProvider(settings.files, settings.columns, settings.speed)
     topic = settings.kafka
     if settings.provider == "kafka" and topic is not None:
-        return KafkaProvider(topic, settings.columns, lambda: _password(home, topic))
+        return KafkaProvider(topic, settings.columns, lambda: _password(home, topic), report)
     ports = read_ports(home)
     if ports is None:
         raise SettingsError("The demo market has no port yet; start Barmill with ./barmill up.")
@@ -67,7 +67,9 @@ def _added(feed: Feed, home: Home, wanted: Wanted, report: Report) -> Provider:
             return MarketProvider(f"http://{LOOPBACK}:{settings.port}", key_of, wanted, report=report)
         case KafkaFeed():
             _check_encrypted(settings, FeedsAccess.read(home))
-            return KafkaProvider(settings, settings.columns, lambda: _password(home, settings, hosts_of(settings)))
+            return KafkaProvider(
+                settings, settings.columns, lambda: _password(home, settings, hosts_of(settings)), report
+            )
         case RestFeed():
             guard = Guard(FeedsAccess.read(home))
             return RestProvider(feed.name, settings, _key_of(feed, home, settings), wanted, report, guard=guard)

@@ -102,6 +102,7 @@ class RunningFeed:
         """Take a provider's word on its connection; those of which ingest tells only say what it does not see."""
         self._said = state.phase
         if self.feed.kind in TOLD_BY_INGEST:
+            self._state = replace(self._state, gaps=state.gaps, gap=state.gap)
             self._tell(state.phase, state.sentence, retry_ms=state.retry_ms)
         else:
             self._state = state
@@ -110,7 +111,8 @@ class RunningFeed:
         self._failures = 0
         if self.feed.kind in TOLD_BY_INGEST:
             idle = wanted.names() == frozenset()
-            phase, sentence = (Phase.IDLE, _NOTHING_PICKED) if idle else (Phase.RECEIVING, "Prices arrive.")
+            arrive = f"Prices arrive. {self._state.gap}".rstrip()
+            phase, sentence = (Phase.IDLE, _NOTHING_PICKED) if idle else (Phase.RECEIVING, arrive)
             self._connects += self._state.phase not in (Phase.RECEIVING, Phase.IDLE)
             self._tell(phase, sentence, heard_ms=now_ms())
 

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import polars as pl
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from bar.clock import now_ms
 from control.kafka.access import AccessError
+from feed.connection.doubts import Doubts
+from feed.connection.state import ConnectionState, Phase, Report
 from feed.files.lines import Lines
 from feed.files.tables import BROKEN_SCHEMA, Rows, json_rows
 from feed.provider import Batch, ProviderError
@@ -20,15 +23,21 @@ _NO_ROWS = Rows(pl.DataFrame(), pl.DataFrame(schema=BROKEN_SCHEMA), 0)
 class KafkaProvider:
     """A topic's messages, each at most once; the cursor is the next offset of every partition.
 
-    columns: our name by theirs, where they call things differently. password_of is asked at each connect.
+    columns: our name by theirs, where they call things differently. password_of is asked at each connect. report: told
+    of gaps, where messages were deleted before they were read.
     """
 
     name = "kafka"
 
     def __init__(
-        self, topic: PricesTopic, columns: Mapping[str, str], password_of: Callable[[], str | None] = lambda: None
+        self,
+        topic: PricesTopic,
+        columns: Mapping[str, str],
+        password_of: Callable[[], str | None] = lambda: None,
+        report: Report = lambda _: None,
     ) -> None:
         self._topic, self._columns, self._password_of = topic, columns, password_of
+        self._report, self._doubts, self._told = report, Doubts(now_ms), ""
         self.live = topic.live
 
     def batches(self, cursor: str | None, stop: threading.Event) -> Iterator[Batch]:
@@ -55,12 +64,26 @@ class KafkaProvider:
     def _batch(self, reading: TopicReading) -> Batch | None:
         """Wait a moment for messages; return None where nothing new is to be said."""
         messages, complete_to_ms = reading.next()
+        self._tell_gaps(reading.take_gone())
         if not messages and complete_to_ms is None:
             return None
         rows = _rows(messages)
         ticks = _named(rows.ticks, self._columns)
         cursor = json.dumps({"topic": self._topic.topic, "offsets": reading.offsets})
         return Batch(ticks, cursor, complete_to_ms if self.live else None, rows.broken, self._topic.topic)
+
+    def _tell_gaps(self, gone: Sequence[tuple[int, int]]) -> None:
+        """Count what was deleted before it was read, and say so for an hour."""
+        for partition, offset in gone:
+            place = f"partition {partition} of {self._topic.topic}"
+            sentence = (
+                f"Messages of {place} from offset {offset} on may be missing: they were deleted before they were read."
+            )
+            self._doubts.note(place, sentence)
+        if (gap := self._doubts.sentence) != self._told:
+            self._told = gap
+            sentence = f"Prices arrive. {gap}".rstrip()
+            self._report(ConnectionState(Phase.RECEIVING, sentence, now_ms(), gaps=self._doubts.count, gap=gap))
 
     def _sentence(self, error: KafkaError) -> str:
         at = f"The brokers at {self._topic.bootstrap}"
@@ -78,14 +101,23 @@ def _offsets(cursor: str | None, topic: str) -> dict[int, int]:
 
 
 def _rows(messages: Sequence[Message]) -> Rows:
-    """Read each message as one JSON object; its offset takes the place of a line's number."""
-    if not messages:
-        return _NO_ROWS
+    """Read each message as one JSON object; its offset takes the place of a line's number.
+
+    A blank message is a reject. One without a value, which marks a key as deleted, is no message to TopicReading.
+    """
     # A line break cannot stand inside a JSON text, but between its parts.
-    values = (bytes(message.value() or b"").replace(b"\n", b" ") for message in messages)
-    rows = json_rows(Lines(b"\n".join(values) + b"\n", 0))
-    offsets = pl.Series([message.offset() for message in messages], dtype=pl.Int64)
-    return Rows(_with_offsets(rows.ticks, offsets), _with_offsets(rows.broken, offsets), rows.last_line)
+    values = [bytes(message.value() or b"").replace(b"\n", b" ") for message in messages]
+    filled = [place for place, value in enumerate(values) if value.strip()]
+    blank = [message.offset() for message, value in zip(messages, values, strict=True) if not value.strip()]
+    rows = _NO_ROWS
+    if filled:
+        rows = json_rows(Lines(b"\n".join(values[place] for place in filled) + b"\n", 0))
+    offsets = pl.Series([messages[place].offset() for place in filled], dtype=pl.Int64)
+    broken = _with_offsets(rows.broken, offsets)
+    if blank:
+        empty = pl.DataFrame({"line": blank, "reason": "broken_line", "detail": "the message is empty"}, BROKEN_SCHEMA)
+        broken = pl.concat([broken, empty]).sort("line", maintain_order=True)
+    return Rows(_with_offsets(rows.ticks, offsets), broken, rows.last_line)
 
 
 def _with_offsets(table: pl.DataFrame, offsets: pl.Series) -> pl.DataFrame:

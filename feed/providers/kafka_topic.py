@@ -42,6 +42,7 @@ class TopicReading:
         self.offsets = dict(offsets)
         self._asked_ms, self._ends = 0, dict[int, Future[Any]]()
         self._looked_ms, self._partitions = 0, set[int]()
+        self._gone: list[tuple[int, int]] = []
 
     @classmethod
     def open(cls, brokers: KafkaConnection, secret: str | None, topic: str, offsets: Mapping[int, int]) -> Self:
@@ -83,6 +84,11 @@ class TopicReading:
             self._ends = {}
             return messages, self._asked_ms
         return messages, None
+
+    def take_gone(self) -> Sequence[tuple[int, int]]:
+        """Return, once, the partitions and offsets that were to be read next and were deleted before that."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def _ask(self, clock_ms: int) -> None:
         """Ask where the partitions end now: once we have come that far, all there was until now has been read."""
@@ -133,5 +139,7 @@ class TopicReading:
         """Go on from the oldest message where the one we want next is gone."""
         gone = self.offsets.pop(partition)
         logger.warning("Ticks may be missing: partition %d has no offset %d; on from its oldest.", partition, gone)
+        self._gone.append((partition, gone))
+        self._ends = {}  # what was asked before says nothing of what is missing now
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         self._read_from(partition, OFFSET_BEGINNING)

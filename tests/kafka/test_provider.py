@@ -20,6 +20,7 @@ from control.home import Home
 from control.kafka.settings import KafkaSettings
 from control.machine.ports import LOOPBACK, free_ports
 from control.waiting import wait_until
+from feed.connection.state import ConnectionState, Phase
 from feed.ingest import feed
 from feed.intake import Intake
 from feed.provider import ProviderError
@@ -106,9 +107,9 @@ def test_every_message_becomes_a_tick_or_a_reject_that_says_where_it_was(
 ) -> None:
     named = {"ts": NOW_MS, "instrument": "Ä", "price": 3.5, "volume": 4, "id": 9}
     spread = b'{"time": %d,\n "instrument": "A",\n "price": 7}' % NOW_MS
-    prices.publish(tick(1), named, None, b"{broken", {**tick(2), "price": -1}, spread)
+    prices.publish(tick(1), named, None, b"{broken", {**tick(2), "price": -1}, spread, b"", b" \n")
     with taking(KafkaProvider(prices.topic, {"ts": "time"}), log):
-        assert seen(home, lambda source: source.read == 5)
+        assert seen(home, lambda source: source.read == 7)
     [(_, block)] = [*log.blocks()]
     assert block.select("instrument", "price_open", "volume", "id", "line").rows() == [
         ("A", 2.0, None, None, 0),
@@ -116,7 +117,12 @@ def test_every_message_becomes_a_tick_or_a_reject_that_says_where_it_was(
         ("A", 7.0, None, None, 5),
     ]
     rejects = log.rejects().sort("line")
-    assert rejects.select("line", "reason").rows() == [(3, "broken_line"), (4, "price_not_positive")]
+    assert rejects.select("line", "reason").rows() == [
+        (3, "broken_line"),
+        (4, "price_not_positive"),
+        (6, "broken_line"),
+        (7, "broken_line"),
+    ]
     assert rejects["source"].unique().to_list() == [prices.topic.topic]
 
 
@@ -169,9 +175,13 @@ def test_what_the_topic_no_longer_has_is_said_and_the_rest_is_read(
     prices.publish(tick(2), tick(3), tick(4))
     place = TopicPartition(prices.topic.topic, 0, 3)
     prices.admin.delete_records([place])[place].result(TIMEOUT_S)
+    states: list[ConnectionState] = []
+    provider = KafkaProvider(prices.topic, {}, report=states.append)
     with caplog.at_level(logging.WARNING), taking(provider, log):
         assert seen(home, lambda source: source.accepted == 2)
     assert prices_in(home) == [2.0, 5.0]
+    assert (states[-1].phase, states[-1].gaps) == (Phase.RECEIVING, 1)
+    assert "from offset 1 on may be missing: they were deleted before they were read" in states[-1].gap
     assert "Ticks may be missing: partition 0 has no offset 1; on from its oldest." in caplog.text
 
 
