@@ -85,6 +85,7 @@ class Sender:
             "volume": np.round(self._random.exponential(1, rows), 4),
             "id": None,
             "line": None,
+            "id_text": None,
         }
         source = Source("bench", None, True, to_ms, False, 0, 0, 0, None, to_ms)
         return Backlog(first, pl.DataFrame(columns, TICK_SCHEMA), "bench", (source,), first + rows)

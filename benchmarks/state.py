@@ -30,6 +30,7 @@ def ticks(first_s: int, seconds: int, instruments: int) -> pl.DataFrame:
             "volume": price / 7,
             "id": None,
             "line": None,
+            "id_text": None,
             "sequence": second * instruments + number,
         },
         schema={**TICK_SCHEMA, "sequence": pl.Int64},

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--amounts", choices=("plain", "signed"), default="plain", help="signed: sells have a negative volume"
     )
     options.add_argument("--rows", default="", metavar="PATH", help="where the rows are in a JSON text, such as data")
+    options.add_argument("--rising-ids", action="store_true", help="ids are numbers that rise: they order equal times")
     options.add_argument("--newest-first", action="store_true", help="the newest row of each file is its first")
     options.add_argument("--sort", action="store_true", help="sort all rows by time first, on disk")
     options.add_argument("--mapping", type=Path, metavar="FILE", help="a mapping as feeds have it, in JSON")
@@ -80,6 +81,7 @@ def layout_of(args: argparse.Namespace) -> Layout:
         absolute=args.amounts == "signed",
         rows=_path(args.rows),
         newest_first=args.newest_first,
+        rising_ids=args.rising_ids,
     )
     return layout if args.mapping is None else _with_mapping(layout, args.mapping)
 

@@ -7,12 +7,13 @@ import polars as pl
 
 from feed.tick import TICK_SCHEMA
 
-_OPTIONAL = ("volume", "id", "line")
+_OPTIONAL = ("volume", "id", "line", "id_text")
 
 
 def encode_block(ticks: pl.DataFrame) -> bytes:
     """Pack ticks (TICK_SCHEMA, and any other columns) into bytes, leaving out columns that say nothing."""
-    ticks = ticks.drop(name for name in _OPTIONAL if ticks[name].null_count() == ticks.height)
+    empty = [name for name in _OPTIONAL if name in ticks.columns and ticks[name].null_count() == ticks.height]
+    ticks = ticks.drop(empty)
     # Plain trades open and close at one price; storing it once halves the prices to read back.
     if (ticks["price_open"] == ticks["price_close"]).all():
         ticks = ticks.drop("price_close")

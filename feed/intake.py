@@ -54,6 +54,7 @@ class Intake:
         self._recent = RecentIds(duplicate_window_ms * _NS_PER_MS)
         self._duplicate_window_ns = duplicate_window_ms * _NS_PER_MS
         self._future_guard: bool | None = True if provider.live else None
+        self._say_reused_at = 1
 
     def run(self, stop: threading.Event) -> Iterator[Ingested]:
         """Append batch after batch, yielding what became of each, until the provider ends or `stop` is set."""
@@ -68,8 +69,14 @@ class Intake:
             self._log.end_source(self._provider.name)
 
     def _append(self, batch: Batch) -> Ingested:
-        checked = check(batch.ticks, self._future_limit_ns(batch.ticks))
+        checked = check(batch.ticks, self._future_limit_ns(batch.ticks), rising_ids=batch.rising_ids)
+        reused, restarted = self._recent.reused, self._recent.restarted
         new, repeats = self._recent.split(checked.ticks)
+        if self._recent.restarted > restarted:
+            logger.warning(
+                "%s: ids of rising numbers start again from lower ones; no tick is lost.", self._provider.name
+            )
+        self._say_reused()
         refused = _refused(checked.rejects, repeats, batch.broken)
         read = batch.ticks.height + batch.broken.height
         end = self._log.append(
@@ -80,8 +87,21 @@ class Intake:
             read=read,
             cursor=batch.cursor,
             complete_to_ms=batch.complete_to_ms,
+            reused_ids=self._recent.reused - reused,
         )
         return Ingested(read, new.height, refused.height, end, batch.share)
+
+    def _say_reused(self) -> None:
+        """Say that ids come again, at first and each time when twice as many ticks have them as the last time."""
+        if self._recent.reused < self._say_reused_at:
+            return
+        self._say_reused_at = 2 * self._recent.reused
+        logger.warning(
+            "%s: %d ticks have an id that another tick of their instrument had; they are kept. Its counter has started"
+            " again, or its ids are unique only together with another field.",
+            self._provider.name,
+            self._recent.reused,
+        )
 
     def _future_limit_ns(self, raw: pl.DataFrame) -> int | None:
         """Return the newest time stamp to believe, or None when the source plays in the future.

@@ -69,3 +69,9 @@ def judge_ages_by_a_trusted_time(db: Database) -> None:
 def find_damage(db: Database) -> None:
     """Tell a damaged block from a good one, and keep it."""
     damage.add_table(db)
+
+
+@log_migrations()
+def count_reused_ids(db: Database) -> None:
+    """Count the ticks whose id another one of their instrument had."""
+    db.execute("ALTER TABLE sources ADD COLUMN reused_ids INTEGER NOT NULL DEFAULT 0")

@@ -29,6 +29,7 @@ class Batch:
     broken: rows that could not even be split into columns (line, reason and detail), to be kept as rejects.
     origin: what inside the provider they come from, such as a file; None for the provider itself.
     share: how much of the whole source is delivered with this batch, 0 to 1, or None where there is no end.
+    rising_ids: ids are numbers that rise per instrument, so they order ticks of one time.
     """
 
     ticks: pl.DataFrame
@@ -37,6 +38,7 @@ class Batch:
     broken: pl.DataFrame = field(default_factory=pl.DataFrame)
     origin: str | None = None
     share: float | None = None
+    rising_ids: bool = False
 
 
 @dataclass(frozen=True)

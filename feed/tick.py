@@ -7,8 +7,11 @@ A tick has these columns; a row that does not fit becomes a reject with one reas
     price_open   Float64   > 0
     price_close  Float64   > 0
     volume       Float64   >= 0, or empty
-    id           Int64     >= 0, the provider's own number of the tick, or empty
+    id           Int64     >= 0, the tick's number at its source, where the source says that these rise per instrument
     line         Int64     where the row stood in its file, or empty
+    id_text      String    any other identity of the tick at its source, exactly as it was sent, or empty
+
+Ticks of one time are ordered by `id`, so only numbers that rise are there; `id_text` only tells ticks apart.
 """
 
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ TICK_SCHEMA: dict[str, pl.DataType] = {
     "volume": pl.Float64(),
     "id": pl.Int64(),
     "line": pl.Int64(),
+    "id_text": pl.String(),
 }
 
 REJECT_SCHEMA: dict[str, pl.DataType] = {
@@ -55,7 +59,7 @@ REASONS = {
     "too_precise": "a number has more digits than are kept exactly: about 16 in all, and 12 decimals of a volume",
     "price_not_positive": "a price is zero or negative",
     "volume_negative": "the volume is negative",
-    "bad_id": "the id is not a whole number from 0 up",
+    "bad_id": "the id is longer than 1,000 characters",
     "future": "the time stamp is ahead of the clock by more than the tolerance",
     "duplicate": "this instrument's tick with this id is already in the log",
     "too_late": "the tick came after the allowed lateness",
@@ -63,10 +67,12 @@ REASONS = {
 }
 
 MAX_INSTRUMENT_CHARACTERS = 64
+MAX_ID_CHARACTERS = 1_000
 MAX_TEXT_KEPT = 200
 # Amounts above this cannot be added up exactly in a bar (see bar/amounts.py).
 MAX_AMOUNT = 1e15
 
+_PLAIN_NUMBER = r"^(?:0|[1-9][0-9]{0,18})$"
 _NUMBERS = ("price_open", "price_close", "volume")
 _RAW_COLUMNS = ("time", "instrument", "price_open", "price_close", "volume", "id", "line")
 
@@ -79,8 +85,10 @@ class Checked:
     rejects: pl.DataFrame
 
 
-def check(raw: pl.DataFrame, future_limit_ns: int | None) -> Checked:
+def check(raw: pl.DataFrame, future_limit_ns: int | None, *, rising_ids: bool = False) -> Checked:
     """Turn raw rows into ticks and rejects; times beyond `future_limit_ns` (None: no guard) are rejects.
+
+    rising_ids: the source says that its ids are numbers that rise per instrument.
 
     `raw` has any of time, instrument, price_open, price_close (or price for both), volume, id, line, typed or as text.
     """
@@ -90,12 +98,12 @@ def check(raw: pl.DataFrame, future_limit_ns: int | None) -> Checked:
         time_ns=time_ns(raw.schema["time"]),
         instrument=_instrument(raw.schema["instrument"]),
         **{name: number for name, (number, _) in numbers.items()},
-        id=_whole("id", raw.schema["id"]),
+        id_text=_id_text(raw.schema["id"]),
         line=pl.col("line").cast(pl.Int64),
         volume_given=_given("volume", raw.schema["volume"]),
-        id_given=_given("id", raw.schema["id"]),
         inexact=reduce(or_, (inexact for _, inexact in numbers.values())),
     )
+    parsed = _rising(parsed) if rising_ids else parsed.with_columns(id=pl.lit(None, pl.Int64))
     faults = _faults(future_limit_ns)
     good = parsed.select(~pl.any_horizontal(condition for _, condition in faults)).to_series()
     ticks = parsed.select(TICK_SCHEMA.keys())
@@ -122,7 +130,8 @@ def as_rejects(rows: pl.DataFrame) -> pl.DataFrame:
 
 def rejects_of_ticks(ticks: pl.DataFrame, reason: str) -> pl.DataFrame:
     """Turn well-formed ticks, with any of the columns sequence and late_ms beside their own, into rejects."""
-    return as_rejects(ticks.with_columns(time=_iso_utc("time_ns"), reason=pl.lit(reason)))
+    identity = pl.coalesce(pl.col("id").cast(pl.String), "id_text")
+    return as_rejects(ticks.with_columns(time=_iso_utc("time_ns"), id=identity, reason=pl.lit(reason)))
 
 
 def _iso_utc(column: str) -> pl.Expr:
@@ -152,11 +161,21 @@ def _instrument(dtype: pl.DataType) -> pl.Expr:
     return (column if dtype == pl.String else column.cast(pl.String)).str.strip_chars()
 
 
-def _whole(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
+def _id_text(dtype: pl.DataType) -> pl.Expr:
+    """Return ids as they were sent; blank ones are none, and a whole number in a column of floats is written as one."""
+    column = pl.col("id")
     if dtype.is_float():
-        column = pl.when(column == column.floor()).then(column)
-    return (column.str.strip_chars() if dtype == pl.String else column).cast(pl.Int64, strict=False)
+        whole = column.cast(pl.Int64, strict=False)
+        return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
+    text = column if dtype == pl.String else column.cast(pl.String, strict=False)
+    return pl.when(text.str.strip_chars().str.len_bytes() > 0).then(text)
+
+
+def _rising(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Make ids numbers where the text says the same: a number of 64 bits without sign, space or leading zero."""
+    number = pl.when(pl.col("id_text").str.contains(_PLAIN_NUMBER)).then(pl.col("id_text")).cast(pl.Int64, strict=False)
+    numbered = parsed.with_columns(id=number)
+    return numbered.with_columns(id_text=pl.when(pl.col("id").is_null()).then("id_text"))
 
 
 def _text(name: str) -> pl.Expr:
@@ -173,7 +192,7 @@ def _faults(future_limit_ns: int | None) -> list[tuple[str, pl.Expr]]:
     """List the reasons in the order they are tried, each with the condition over the parsed columns."""
     time, name = pl.col("time_ns"), pl.col("instrument")
     prices, volume = (pl.col("price_open"), pl.col("price_close")), pl.col("volume")
-    unreadable_volume, unreadable_id = (pl.col(f"{n}_given") & pl.col(n).is_null() for n in ("volume", "id"))
+    unreadable_volume = pl.col("volume_given") & volume.is_null()
     return [
         ("bad_time", time.is_null()),
         ("future", pl.lit(False) if future_limit_ns is None else (time > future_limit_ns).fill_null(False)),
@@ -186,7 +205,7 @@ def _faults(future_limit_ns: int | None) -> list[tuple[str, pl.Expr]]:
         ("volume_negative", (volume < 0).fill_null(False)),
         ("bad_number", pl.any_horizontal(_too_large(p, volume) for p in prices)),
         ("too_precise", pl.col("inexact") | _too_fine(volume).fill_null(False)),
-        ("bad_id", unreadable_id | (pl.col("id") < 0).fill_null(False)),
+        ("bad_id", (pl.col("id_text").str.len_chars() > MAX_ID_CHARACTERS).fill_null(False)),
     ]
 
 

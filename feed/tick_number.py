@@ -11,6 +11,7 @@ import polars as pl
 
 # All numbers of up to so many digits are held exactly; a shorter text has no more.
 _ALWAYS_HELD_DIGITS = 15
+_MAY_UNDERFLOW_BELOW = 1e-300
 # Floats differ from the decimals they stand for by half of this share at most; more is a difference in digits.
 _NOISE = 2.0**-50
 
@@ -36,9 +37,11 @@ def finer_than(value: pl.Expr, units: float) -> pl.Expr:
 
 
 def _inexact(texts: pl.Series, numbers: pl.Series) -> pl.Series:
-    suspects = (
-        numbers.is_finite() & ((texts.str.len_bytes() > _ALWAYS_HELD_DIGITS) | texts.str.contains("[eE]"))
-    ).fill_null(False)
+    suspects = texts.str.len_bytes() > _ALWAYS_HELD_DIGITS
+    tiny = numbers.abs() < _MAY_UNDERFLOW_BELOW
+    if tiny.any():
+        suspects |= tiny & texts.str.contains("[1-9]")
+    suspects = (suspects & numbers.is_finite()).fill_null(False)
     found = [
         Decimal(text) != Decimal(repr(number))
         for text, number in zip(texts.filter(suspects), numbers.filter(suspects), strict=True)

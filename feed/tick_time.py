@@ -63,6 +63,9 @@ def _unreadable(text: str | None, time_format: str) -> str | None:
 
 def _of_texts(texts: pl.Series, time_format: str, zone: str) -> pl.Series:
     read = pl.repeat(None, len(texts), dtype=pl.Int64, eager=True)
+    whole = texts.cast(pl.Int64, strict=False)
+    if time_format != "iso" and "%" not in time_format and whole.null_count() == texts.null_count():
+        return pl.DataFrame({"whole": whole, "below": 0}).select(_of_numbers(time_format)).to_series()
     if time_format == "auto" or time_format in NS_PER_UNIT:
         parts = pl.col("text").str.extract_groups(_PLAIN_NUMBER).struct
         numbers = pl.DataFrame({"text": texts}).select(

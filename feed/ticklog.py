@@ -3,7 +3,7 @@
     blocks    first_sequence, rows, source, min_time_ns, max_time_ns, received_ms, data (see feed/block.py), crc
     damaged_blocks  blocks that could not be read, put aside: see feed/damage.py
     sources   name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms, prefix, made_ms,
-              arrived_ms, newest_ns
+              arrived_ms, newest_ns, reused_ids
     rejects   source and REJECT_SCHEMA, bounded; rejects_by_reason keeps the counts for ever
     log       one row: next_sequence, dropped_to_ns, the newest time in any block that retention dropped, and id, by
               which what was made of one log can be told from what was made of another; trusted_ms, see feed/upkeep.py
@@ -40,6 +40,7 @@ class Source:
 
     prefix: what the names of its instruments begin with; where several fit a name, the longest is meant.
     arrived_ms, newest_ns: when its last ticks came, and the newest time among them; None where that is not known.
+    reused_ids: how many of its ticks have an id that another one of their instrument had; see feed/duplicates.py.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Source:
     made_ms: int = 0
     arrived_ms: int | None = None
     newest_ns: int | None = None
+    reused_ids: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class TickLog:
         read: int,
         cursor: str | None,
         complete_to_ms: int | None,
+        reused_ids: int = 0,
     ) -> int:
         """Add a batch and move the source's cursor, all or nothing; return the sequence after the last tick.
 
@@ -158,8 +161,9 @@ class TickLog:
                 self._add_rejects(origin or source, rejects, now_ms)
             execute(
                 "UPDATE sources SET cursor = ?, complete_to_ms = coalesce(?, complete_to_ms), read = read + ?,"
-                " accepted = accepted + ?, rejected = rejected + ?, problem = NULL, updated_ms = ? WHERE name = ?",
-                (cursor, complete_to_ms, read, ticks.height, rejects.height, now_ms, source),
+                " accepted = accepted + ?, rejected = rejected + ?, reused_ids = reused_ids + ?, problem = NULL,"
+                " updated_ms = ? WHERE name = ?",
+                (cursor, complete_to_ms, read, ticks.height, rejects.height, reused_ids, now_ms, source),
             )
         return first + ticks.height
 
@@ -205,7 +209,7 @@ class TickLog:
         """Return every source that ever wrote here."""
         rows = self._db.conn.execute(
             "SELECT name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms, prefix,"
-            " made_ms, arrived_ms, newest_ns FROM sources ORDER BY name"
+            " made_ms, arrived_ms, newest_ns, reused_ids FROM sources ORDER BY name"
         )
         return tuple(Source(n, c, bool(live), t, bool(ended), *rest) for n, c, live, t, ended, *rest in rows)
 

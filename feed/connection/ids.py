@@ -1,4 +1,4 @@
-"""Numbers for ticks whose provider names them by text."""
+"""Ids of ticks: of several parts, and as numbers where the way in needs these."""
 
 from hashlib import blake2b
 
@@ -21,3 +21,8 @@ def id_of(value: object) -> int | None:
         return None
     number = int(text) if text.isascii() and text.isdigit() else None
     return number if number is not None and number <= _HIGHEST else numbered(text)
+
+
+def escaped(part: str) -> str:
+    """Return a part of an id as it is joined with others by `/`, so that different parts never make the same id."""
+    return part.replace("\\", "\\\\").replace("/", "\\/")

@@ -34,6 +34,7 @@ class Layout:
     time_format, zone: as in a feed's mapping. decimal: the decimal mark. absolute: the volume's sign is left out, for
     sources that mark sells by it. rows: path to the rows in a JSON text, as in a feed's mapping. names: the name of an
     instrument by the file's. newest_first: the first row of each file is its newest.
+    sources that mark sells by it. rising_ids: as in a feed's mapping.
     """
 
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Layout:
     rows: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
     newest_first: bool = False
+    rising_ids: bool = False
 
     @classmethod
     def of_names(cls, columns: Mapping[str, str]) -> Self:
@@ -84,6 +86,7 @@ class Layout:
             rows=self.rows or mapping.rows,
             names=dict(mapping.names),
             newest_first=self.newest_first or mapping.order == "newest_first",
+            rising_ids=self.rising_ids or mapping.rising_ids,
         )
 
     def fields(
@@ -200,6 +203,11 @@ class Fields:
             texts = [part.cast(pl.String) for part in parts]
             if name != "time":  # a moment with a part missing is none, but an id with an empty part is one
                 texts = [pl.when(~pl.all_horizontal(t.is_null() for t in texts)).then(t.fill_null("")) for t in texts]
+            if name == "id":  # as feed/connection/ids.py does it
+                texts = [
+                    t.str.replace_all("\\", "\\\\", literal=True).str.replace_all("/", "\\/", literal=True)
+                    for t in texts
+                ]
             value = pl.concat_str(texts, separator=_BREAKS.get(name, " "))
         else:
             value = parts[0]

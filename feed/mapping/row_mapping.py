@@ -24,6 +24,7 @@ class RowMapping(BaseModel):
 
     Prices: price; or price_open and price_close; or price_bid and price_ask, whose middle is taken, exactly.
     id: one path, or several that make an id only together.
+    rising_ids: ids are whole numbers that rise per instrument, so they order ticks of one time; no other ids do.
     names: the provider's spelling of an instrument, and the name that it is picked by, where these differ.
     order: which end of an answer is the newest; auto goes by its times (see feed/mapping/order.py).
     time_format: auto, s, ms, us, ns, iso, or a pattern such as %d/%m/%Y %H:%M:%S. zone: of times that carry none.
@@ -42,6 +43,7 @@ class RowMapping(BaseModel):
     price_ask: str = ""
     volume: str = ""
     id: str | tuple[str, ...] = ""
+    rising_ids: bool = False
     names: tuple[tuple[str, str], ...] = ()
     order: Literal["auto", "oldest_first", "newest_first"] = "auto"
     time_format: str = "auto"

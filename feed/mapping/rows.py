@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from bar.clock import now_ms
+from feed.connection.ids import escaped
 from feed.mapping.errors import MappingError
 from feed.mapping.exact_json import text_of
 from feed.mapping.middle import middle
@@ -96,7 +97,8 @@ def _reading(text: str) -> _Reading:
 def _joined(readings: Sequence[_Reading], row: _Row) -> object:
     parts = [reading(row) for reading in readings]
     known = [part for part in parts if part is not MISSING and part is not None]
-    return _ID_BREAK.join("" if part is MISSING else text_of(part) or "" for part in parts) if known else MISSING
+    texts = ("" if part is MISSING else text_of(part) or "" for part in parts)
+    return _ID_BREAK.join(escaped(text) for text in texts) if known else MISSING
 
 
 def _located(answer: object, mapping: RowMapping, asked: str | None) -> Iterator[_Row]:

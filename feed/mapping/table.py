@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from feed.connection.ids import id_of
 from feed.mapping.exact_json import text_of
 from feed.tick_time import time_ns
 
@@ -18,9 +17,8 @@ def times_ns(values: Iterable[object]) -> list[int | None]:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
-    """Return rows as ingest takes them: everything as text, ids as numbers, so that nothing is rounded on the way."""
-    ids = [id_of(row.get("id")) for row in rows]
-    return _texts(rows).with_columns(id=pl.Series(ids, dtype=pl.Int64))
+    """Return rows as ingest takes them: everything as text, so that nothing is rounded on the way."""
+    return _texts(rows).with_columns(id=pl.Series([text_of(row.get("id")) for row in rows], dtype=pl.String))
 
 
 def refused(rows: Sequence[Mapping[str, object]], reason: str, details: Sequence[str]) -> pl.DataFrame:

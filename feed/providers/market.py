@@ -201,7 +201,7 @@ def parse_lines(lines: bytes) -> Batch:
         complete_to_ms = max((int(row["time"]) for row in rows if "heartbeat" in row), default=None)
     except (ValueError, KeyError, TypeError, IndexError, pl.exceptions.PolarsError):
         raise ConnectionLostError("The market sent something that is not a line of prices.") from None
-    return Batch(frame, str(cursor), complete_to_ms)
+    return Batch(frame, str(cursor), complete_to_ms, rising_ids=True)
 
 
 def parse_health(answer: bytes) -> Batch:

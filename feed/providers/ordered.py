@@ -81,7 +81,7 @@ class OrderedReplay:
         for number, (rows, origin) in enumerate(slices):
             share = 0.5 + min(number / count, 1.0) / 2
             for part in rows.drop(_NS, strict=False).iter_slices(self.block_rows):
-                yield Batch(part, "", origin=origin, share=share)
+                yield Batch(part, "", origin=origin, share=share, rising_ids=self.inner.rising_ids)
                 if stop.is_set():
                     return
         for chunk in bad:

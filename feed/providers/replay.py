@@ -55,6 +55,11 @@ class ReplayProvider:
     name: str = "replay"
     live: bool = False
 
+    @property
+    def rising_ids(self) -> bool:
+        """Tell whether ids rise per instrument, as the layout says."""
+        return isinstance(self.layout, Layout) and self.layout.rising_ids
+
     def batches(self, cursor: str | None, stop: threading.Event) -> Iterator[Batch]:
         """Yield the files' rows in their order; the cursor is where in which file the last of them was.
 
@@ -93,7 +98,8 @@ class ReplayProvider:
             part, last = ticks.slice(start, step), start == starts[-1]
             here = place if last else replace(place, line=part["line"][-1])
             share = (place.file + rows.share) / len(self.files)
-            yield Batch(part, here.cursor, None, broken if last else pl.DataFrame(), origin, share)
+            broken_here = broken if last else pl.DataFrame()
+            yield Batch(part, here.cursor, None, broken_here, origin, share, self.rising_ids)
 
 
 def _origin(path: Path, shown: str) -> str:

@@ -82,7 +82,7 @@ def _shown_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
         pl.from_epoch("time_ns", time_unit="ns").dt.strftime("%Y-%m-%d %H:%M:%S%.3f").alias("Time (UTC)"),
         pl.col("instrument").alias("Instrument"),
         *(_exact(ticks[name], label) for name, label in _NUMBERS.items()),
-        pl.col("id").cast(pl.String).alias("Id"),
+        pl.coalesce(pl.col("id").cast(pl.String), "id_text").alias("Id"),
     )
 
 

@@ -13,20 +13,22 @@ NS_PER_MS = 1_000_000
 
 
 def ticks(*rows: tuple[Any, ...], first_sequence: int = 1) -> pl.DataFrame:
-    """Make ticks from rows of (ms after START_MS, instrument, price, volume, id), the last two optional."""
+    """Make ticks from rows of (ms after START_MS, instrument, price, volume, id), the last two optional.
+
+    An id that is a number rises per instrument; one that is a text orders nothing.
+    """
     table = pl.DataFrame(
-        [
-            (START_MS * NS_PER_MS + int(row[0] * NS_PER_MS), row[1], row[2], row[2], *_optional(row), None)
-            for row in rows
-        ],
+        [(START_MS * NS_PER_MS + int(row[0] * NS_PER_MS), row[1], row[2], row[2], *_optional(row)) for row in rows],
         TICK_SCHEMA,
         orient="row",
     )
     return table.with_columns(sequence=pl.int_range(first_sequence, first_sequence + pl.len(), dtype=pl.Int64))
 
 
-def _optional(row: tuple[Any, ...]) -> tuple[object, object]:
-    return (row[3] if len(row) > 3 else None, row[4] if len(row) > 4 else None)
+def _optional(row: tuple[Any, ...]) -> tuple[object, ...]:
+    tick_id = row[4] if len(row) > 4 else None
+    number, text = (None, tick_id) if isinstance(tick_id, str) else (tick_id, None)
+    return (row[3] if len(row) > 3 else None, number, None, text)
 
 
 def bars_of(table: pl.DataFrame, frames: str = "1s,1m,1h") -> pl.DataFrame:

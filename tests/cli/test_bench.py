@@ -66,6 +66,7 @@ def test_the_batch_makes_the_bars_of_the_reference(tmp_path: Path) -> None:
         price_close="price",
         id=pl.lit(None, pl.Int64),
         line=pl.lit(None, pl.Int64),
+        id_text=pl.lit(None, pl.String),
         sequence=pl.col("sequence").cast(pl.Int64),
     ).select(*TICK_SCHEMA, "sequence")
     reference = pl.concat(recomputed(ticks, frame) for frame in parse_frames("1s,1m,1h"))

@@ -1,12 +1,18 @@
 """Repeats: by exact id within the window, never by content, and remembered over a restart."""
 
+import logging
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from feed.connection.ids import numbered
 from feed.duplicates import RecentIds
 from feed.intake import Intake
 from feed.provider import Batch
@@ -36,6 +42,88 @@ def test_instruments_have_ids_of_their_own() -> None:
     assert split(recent, (0, "A", 1.0, None, 1), (0, "B", 1.0, None, 1)) == ([1, 1], [])
 
 
+@pytest.mark.parametrize("first", ["1", "ETH-1", "9" * 30, '["a","1"]'])
+def test_ids_of_any_kind_are_compared_as_sent(first: str) -> None:
+    recent = RecentIds(60_000 * NS_PER_MS)
+    row, other = (0, "A", 1.0, None, first), (0, "A", 1.0, None, f"0{first}")
+    new, repeats = recent.split(ticks(row, other, row).drop("sequence"))
+    assert (new["id_text"].to_list(), repeats["id_text"].to_list()) == ([first, f"0{first}"], [first])
+    new, repeats = recent.split(ticks(row, other).drop("sequence"))
+    assert (new.height, repeats.height) == (0, 2)
+    assert recent.reused == 0
+
+
+def test_a_number_and_its_text_are_one_id() -> None:
+    recent = RecentIds(60_000 * NS_PER_MS)
+    recent.split(ticks((0, "A", 1.0, None, 7)).drop("sequence"))
+    new, repeats = recent.split(ticks((0, "A", 1.0, None, "7")).drop("sequence"))
+    assert (new.height, repeats.height) == (0, 1)
+
+
+def test_a_counter_that_starts_again_swallows_no_trade() -> None:
+    recent = RecentIds(60_000 * NS_PER_MS)
+    assert split(recent, (1, "A", 1.0, 5.0, 1), (10, "A", 1.0, 5.0, 2)) == ([1, 2], [])
+    assert (recent.reused, recent.restarted) == (0, 0)
+    # Later, or at another price, or of another size: another trade with the same number.
+    assert split(recent, (20, "A", 1.0, 5.0, 1), (10, "A", 1.1, 5.0, 2), (10, "A", 1.0, 6.0, 2)) == ([1, 2, 2], [])
+    assert (recent.reused, recent.restarted) == (3, 1)
+    assert split(recent, (20, "A", 1.0, 5.0, 1), (30, "A", 1.0, 5.0, 3)) == ([3], [1])
+    assert (recent.reused, recent.restarted) == (3, 1)
+
+
+def test_the_same_trade_with_a_coarser_time_is_a_repeat() -> None:
+    recent = RecentIds(60_000 * NS_PER_MS)
+    assert split(recent, (1.123456, "A", 1.0, 5.0, 1)) == ([1], [])
+    assert split(recent, (1.0, "A", 1.0, 5.0, 1)) == ([], [1])
+    assert split(recent, (1.2, "A", 1.0, 5.0, 1)) == ([1], [])
+    assert split(recent, (-800.0, "A", 1.0, 5.0, 1)) == ([1], [])
+
+
+def test_what_an_earlier_version_took_in_is_not_taken_again() -> None:
+    recent = RecentIds(60_000 * NS_PER_MS)
+    # They were kept as numbers, texts by a digest.
+    recent.remember([ticks((1, "A", 1.0, 5.0, 7), (2, "A", 1.0, 5.0, numbered("ETH-1"))).drop("sequence")])
+    again = ticks((1, "A", 1.0, 5.0, "7"), (2, "A", 1.0, 5.0, "ETH-1"), (3, "A", 1.0, 5.0, "ETH-2")).drop("sequence")
+    new, repeats = recent.split(again)
+    assert (new["id_text"].to_list(), repeats["id_text"].to_list()) == (["ETH-2"], ["7", "ETH-1"])
+
+
+EXAMPLES = int(os.environ.get("BARMILL_HUNT_EXAMPLES", "40"))
+IDS = st.sampled_from([None, 1, 2, 2**63 - 1, "1", "01", "x", "a/b", "9" * 40, "8f14e45f-ceea-467f"]) | st.integers(
+    1, 9
+)
+TRADES = st.tuples(
+    st.integers(0, 3).map(lambda second: second + 0.000_5), st.sampled_from("AB"), st.sampled_from([1.0, 2.0]),
+    st.sampled_from([None, 0.0, 3.0]), IDS,
+)  # fmt: skip
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.lists(TRADES, max_size=12), max_size=6))
+def test_repeats_are_those_of_a_plain_comparison(
+    batches: list[list[tuple[float, str, float, float | None, object]]],
+) -> None:
+    recent, seen, ids, reused = RecentIds(60_000 * NS_PER_MS), set[object](), set[object](), 0
+    for batch in batches:
+        expected = []
+        for at, name, price, volume, tick_id in batch:
+            trade = (at, name, price, volume, str(tick_id))
+            is_new = tick_id is None or trade not in seen
+            reused += tick_id is not None and is_new and (name, str(tick_id)) in ids
+            expected += [(price, volume, str(tick_id))] if is_new else []
+            if tick_id is not None:
+                seen.add(trade)
+                ids.add((name, str(tick_id)))
+        arrived = ticks(*batch).drop("sequence") if batch else ticks((0, "A", 1.0)).drop("sequence").clear()
+        new, repeats = recent.split(arrived)
+        found = new.select(
+            "price_open", "volume", pl.coalesce("id_text", pl.col("id").cast(pl.String)).fill_null("None")
+        )
+        assert found.rows() == expected
+        assert new.height + repeats.height == len(batch)
+    assert recent.reused == reused
+
+
 def test_the_same_content_without_ids_is_two_trades() -> None:
     assert split(RecentIds(60_000 * NS_PER_MS), (0, "A", 1.0), (0, "A", 1.0)) == ([None, None], [])
 
@@ -60,6 +148,14 @@ class Repeating:
 
     def batches(self, _cursor: str | None, _stop: threading.Event) -> Iterator[Batch]:
         yield Batch(self.rows, "end")
+
+
+def test_a_restarted_counter_is_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = pl.DataFrame({"time": [START_MS, START_MS + 1], "instrument": "A", "price": [1.0, 2.0], "id": [1, 1]})
+    with caplog.at_level(logging.WARNING), TickLog.open(tmp_path / "ticks.sqlite") as log:
+        assert [one.accepted for one in Intake(log, Repeating(rows)).run(threading.Event())] == [2]
+        assert [source.reused_ids for source in log.sources()] == [1]
+    assert "1 ticks have an id that another tick of their instrument had; they are kept." in caplog.text
 
 
 def test_ids_are_remembered_over_a_restart(tmp_path: Path) -> None:

@@ -43,7 +43,16 @@ def test_a_mapped_time_wins_in_json_lines(tmp_path: Path) -> None:
 def test_a_column_that_is_mapped_to_one_field_is_not_another_by_its_name(tmp_path: Path) -> None:
     text = f"time,id,price\n{START_MS},A,1\n{START_MS + 1},A,2\n"
     taken = read(tmp_path, text, sources={"instrument": ("id",)})
-    assert (taken.closes, taken.ticks["id"].to_list()) == ([1.0, 2.0], [None, None])
+    assert (taken.closes, taken.ticks["id_text"].to_list()) == ([1.0, 2.0], [None, None])
+
+
+def test_ids_of_files_are_kept_as_sent_and_are_numbers_only_if_they_rise(tmp_path: Path) -> None:
+    ids = ["8f14e45f-ceea-467f", "1900000000000000001", "1900000000000000002", "99999999999999999999", "07"]
+    text = "time,instrument,price,id\n" + "".join(f"{START_MS},A,1,{one}\n" for one in ids)
+    assert read(tmp_path, text).ticks["id_text"].to_list() == ids
+    rising = read(tmp_path, text, rising_ids=True).ticks.select("id", "id_text").rows()
+    numbers = {text: int(text) for text in ids[1:3]}
+    assert rising == [(numbers.get(one), None if one in numbers else one) for one in ids]
 
 
 def test_a_file_without_a_header_is_recognized_and_read_with_names_or_numbers(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from feed.files.layout import Layout
 from feed.mapping.paths import first_at, path_of
 from feed.mapping.rows import MappingError, RowMapping, rows_of
 from feed.mapping.table import table, times_ns
@@ -52,7 +53,7 @@ def mapping(**given: object) -> RowMapping:
     ],
 )
 def test_answers_of_every_shape_become_ticks(answer: object, fields: dict[str, object]) -> None:
-    assert ticks(answer, mapping(**fields), "A") == [(T_NS, "A", 1.1, 1.1, None, None)]
+    assert ticks(answer, mapping(**fields), "A") == [(T_NS, "A", 1.1, 1.1, None, None, None)]
 
 
 def test_rows_of_open_and_close_have_both_prices_and_the_rest() -> None:
@@ -61,7 +62,7 @@ def test_rows_of_open_and_close_have_both_prices_and_the_rest() -> None:
         rows="values", time="when", price_open="o", price_close="c", volume="v", id="n",
         time_format="%Y-%m-%d %H:%M", zone="Europe/Berlin",
     )  # fmt: skip
-    assert ticks(answer, by, "A") == [(1_764_136_800_000_000_000, "A", 1.5, 1.75, 10.0, 7)]
+    assert ticks(answer, by, "A") == [(1_764_136_800_000_000_000, "A", 1.5, 1.75, 10.0, None, "7")]
 
 
 def test_the_middle_of_bid_and_ask_is_exact() -> None:
@@ -79,11 +80,17 @@ def test_the_middle_of_what_is_no_number_stays_unreadable(odd: str) -> None:
 
 
 def test_ids_of_several_parts_are_told_apart() -> None:
-    rows = [{"t": T_MS, "p": 1, "x": x, "i": i} for x, i in ((1, "12"), (11, "2"), (1, "12"), (None, "5"))]
+    rows = [
+        {"t": T_MS, "p": 1, "x": x, "i": i}
+        for x, i in ((1, "12"), (11, "2"), (1, "12"), (None, "5"), ("a/b", "c"), ("a", "b/c"))
+    ]
     ids = table(rows_of(rows, mapping(id=("x", "i")), "A"))["id"].to_list()
-    assert len(set(ids)) == 3
+    assert len(set(ids)) == 5
     assert ids[0] == ids[2]
-    assert table(rows_of(rows, mapping(id="i"), "A"))["id"].to_list() == [12, 2, 12, 5]
+    layout = Layout(sources={"time": ("t",), "price": ("p",), "id": ("x", "i")}, constants={"instrument": "A"})
+    texts = pl.DataFrame(rows, {"t": pl.String, "p": pl.String, "x": pl.String, "i": pl.String}, strict=False)
+    assert layout.fields(["t", "p", "x", "i"], "a file").select(texts)["id"].to_list() == ids
+    assert table(rows_of(rows, mapping(id="i"), "A"))["id"].to_list() == ["12", "2", "12", "5", "c", "b/c"]
 
 
 def test_prices_are_exactly_what_was_written() -> None:

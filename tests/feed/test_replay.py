@@ -190,3 +190,17 @@ def test_pace_follows_the_time_stamps(tmp_path: Path) -> None:
     assert complete == sorted(complete)
     assert complete[-1] == TABLE["time"][99]
     assert sum(batch.ticks.height for batch in batches) == 100
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_digits_that_a_float_does_not_hold_are_not_cut_on_the_way(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t.{suffix}"
+    numbers = ["1.5", "93500.123456789012345", "0.30000000000000004"]
+    if suffix == "csv":
+        path.write_text("time,instrument,price\n" + "".join(f"{START_MS},A,{number}\n" for number in numbers))
+    else:
+        row = '{"time": %d, "instrument": "A", "price": %s}\n'
+        path.write_text("".join(row % (START_MS, number) for number in numbers))
+    log = take(path, tmp_path)
+    assert [reason for _, reason in rejects(log)] == ["too_precise"]
+    assert read(log)["price_open"].to_list() == [1.5, 0.30000000000000004]

@@ -28,7 +28,7 @@ def raw(**changed: object) -> pl.DataFrame:
 def test_a_good_row_becomes_a_tick() -> None:
     checked = check(raw(), LIMIT_NS)
     assert dict(checked.ticks.schema) == TICK_SCHEMA
-    assert checked.ticks.rows() == [(TIME_MS * 1_000_000, "A/USD", 1.5, 1.6, 2.0, 7, 1)]
+    assert checked.ticks.rows() == [(TIME_MS * 1_000_000, "A/USD", 1.5, 1.6, 2.0, None, 1, "7")]
     assert checked.rejects.height == 0
 
 
@@ -108,9 +108,7 @@ def test_typed_times_are_read(column: pl.Series, expected_ns: int) -> None:
         ({"price_open": "93500.123456789012345"}, "too_precise"),
         ({"price_open": "1e-400"}, "price_not_positive"),
         ({"price_open": "1e-14", "price_close": "1e-14", "volume": "1.5e-11"}, "too_precise"),
-        ({"id": "seven"}, "bad_id"),
-        ({"id": "-7"}, "bad_id"),
-        ({"id": "7.5"}, "bad_id"),
+        ({"id": "7" * 1_001}, "bad_id"),
     ],
 )
 def test_a_bad_row_is_a_reject_with_one_reason_and_its_text(changed: dict[str, str | None], reason: str) -> None:
@@ -134,6 +132,24 @@ def test_a_number_that_is_held_exactly_is_taken(text: str) -> None:
     assert check(raw(price_open="1", price_close="1", volume="0.30000000000000004"), None).ticks.height == 1
 
 
+@pytest.mark.parametrize(
+    ("sent", "number", "text"),
+    [
+        ("7", 7, None), ("9223372036854775807", 2**63 - 1, None), ("9223372036854775808", None, "9223372036854775808"),
+        ("07", None, "07"), ("-7", None, "-7"), (" 7", None, " 7"), ("7.0", None, "7.0"), ("seven", None, "seven"),
+        (7, 7, None), (-7, None, "-7"), (7.0, 7, None), (7.5, None, "7.5"), ("", None, None), ("  ", None, None),
+        (None, None, None), (b"\xc3\xa9", None, "é"),
+    ],
+)  # fmt: skip
+def test_only_ids_that_rise_are_numbers_and_every_id_is_kept_as_sent(
+    sent: object, number: int | None, text: str | None
+) -> None:
+    rows = raw().with_columns(pl.Series("id", [sent]))
+    assert check(rows, None, rising_ids=True).ticks.select("id", "id_text").rows() == [(number, text)]
+    as_text = text if number is None else str(number)
+    assert check(rows, None).ticks.select("id", "id_text").rows() == [(None, as_text)]
+
+
 @pytest.mark.parametrize("dtype", [pl.Decimal(30, 12), pl.Float32, pl.Categorical, pl.Int64, pl.Float64])
 def test_columns_of_any_type_count_as_their_shortest_decimals(dtype: pl.DataType) -> None:
     text = "7" if dtype == pl.Int64 else "0.1"
@@ -150,7 +166,7 @@ def test_a_column_of_no_numbers_is_refused(value: object) -> None:
 def test_bytes_are_text_and_nested_values_are_rejects() -> None:
     as_bytes = raw().with_columns(pl.col(name).cast(pl.Binary) for name in GOOD)
     assert check(as_bytes, None).ticks.equals(check(raw(), None).ticks)
-    for name, reason in (("instrument", "no_instrument"), ("time", "bad_time"), ("id", "bad_id")):
+    for name, reason in (("instrument", "no_instrument"), ("time", "bad_time")):
         nested = raw().drop(name).with_columns(pl.Series(name, [{"a": 1}]))
         assert check(nested, None).rejects["reason"].to_list() == [reason]
 

@@ -136,3 +136,20 @@ def everything_from(log: TickLog, sequence: int) -> pl.DataFrame:
     ticks = log.read_from(sequence, 1_000).ticks
     assert ticks is not None
     return ticks
+
+
+def test_a_log_of_an_earlier_version_opens_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "earlier.sqlite"
+    with TickLog.open(path) as log:
+        log.start_source("one", live=True)
+        append(log, 3)
+        # Before ids were kept as sent there were numbers only, and nobody counted those that came again.
+        log.db.execute("ALTER TABLE sources DROP COLUMN reused_ids")
+        log.db.execute("DELETE FROM _sqlite_migrations WHERE name = 'count_reused_ids'")
+        block = pl.read_ipc_stream(log.db.execute("SELECT data FROM blocks").fetchone()[0])
+        assert "id_text" not in block.columns
+    with TickLog.open(path) as log:
+        added = ticks((9, "A", 1.0, None, "x")).drop("sequence")
+        log.append("one", added, NO_REJECTS, read=1, cursor="9", complete_to_ms=9, reused_ids=1)
+        assert log.newest(10)["id_text"].to_list() == [None, None, None, "x"]
+        assert [source.reused_ids for source in log.sources()] == [1]

@@ -50,6 +50,7 @@ class Stores:
                 "volume": [volume for *_, volume in trades],
                 "id": None,
                 "line": None,
+                "id_text": None,
             },
             schema=TICK_SCHEMA,
         )

@@ -162,7 +162,8 @@ class RestProvider:
                         return  # what was just read goes unused, and is asked for again for the right instruments
                     taken = self._account(delivered, rows, wanted)
                     if taken.new or taken.refused.height:
-                        yield Batch(table(taken.new), delivered.cursor(), broken=taken.refused)
+                        rising = self._settings.rows.rising_ids
+                        yield Batch(table(taken.new), delivered.cursor(), broken=taken.refused, rising_ids=rising)
                     if taken.foreign and (self._names_instruments or not delivered.knows(wanted)):
                         raise QuestionError(foreign_names(taken.foreign, group))
                     self._receiving()

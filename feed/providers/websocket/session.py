@@ -138,7 +138,9 @@ class Session:
         self._ready, self._refused = [], []
         cursor = json.dumps({"complete_ms": self._complete_ms, "lanes": self._catch_up.state()})
         broken = pl.concat(refused, how="diagonal_relaxed") if refused else pl.DataFrame()
-        return Batch(table(rows) if rows else _NO_TICKS, cursor, complete_ms if news else None, broken)
+        rising = self._settings.consecutive_ids or self._settings.rows.rising_ids
+        ticks = table(rows) if rows else _NO_TICKS
+        return Batch(ticks, cursor, complete_ms if news else None, broken, rising_ids=rising)
 
     def check(self) -> None:
         """Raise ProviderError when nothing more will come until a person has mended something."""

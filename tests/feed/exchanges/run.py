@@ -13,6 +13,7 @@ from bar.clock import now_ms
 from control.waiting import wait_until
 from feed.connection.catch_up import Holding
 from feed.connection.guard import FeedsAccess, Guard
+from feed.connection.ids import id_of
 from feed.connection.reconnect import Patience
 from feed.connection.state import ConnectionState, Phase
 from feed.intake import Intake
@@ -78,10 +79,13 @@ class Run:
             self.error = error
 
     def ticks(self) -> pl.DataFrame:
-        """Return the ticks of the log, in its order."""
+        """Return the ticks of the log, in its order, with a number for each id: its own, or one made of its text."""
         with TickLog.read_only(self.path) as log:
             blocks = [block for _, block in log.blocks()]
-        return pl.concat(blocks) if blocks else pl.DataFrame(schema={"instrument": pl.String()})
+        if not blocks:
+            return pl.DataFrame(schema={"instrument": pl.String()})
+        number = pl.col("id_text").map_elements(id_of, pl.Int64)
+        return pl.concat(blocks).with_columns(id=pl.coalesce("id", number))
 
     def rejects(self) -> pl.DataFrame:
         with TickLog.read_only(self.path) as log:
