@@ -12,6 +12,7 @@ import polars as pl
 from bar import query
 from bar.frames import USUAL_FRAMES, Frame, parse_frame
 from bar.holdings import Cover, holdings, read_covers
+from bar.late import count_late
 from bar.model import BAR_SCHEMA
 from bar.pieces import Piece, pieces
 from bar.query import BarQuery, FrameNotStoredError, Splice
@@ -276,8 +277,7 @@ class BarReader:
 
     def rejected(self, job: str | None = None) -> int:
         """Return how many ticks a job refused, or any job."""
-        query = "SELECT count(DISTINCT sequence) FROM rejects WHERE ? IS NULL OR job = ?"
-        return int(self._db.conn.execute(query, (job, job)).fetchone()[0])
+        return count_late(self._db, job)
 
     def _stored(self, instrument: str) -> list[Frame]:
         return sorted(map(parse_frame, self.frames(instrument)))

@@ -17,6 +17,7 @@ _TABLES = {
     "bars": ("instrument", "frame", "start_ms"),
     "bar_revisions": ("instrument", "frame", "start_ms", "revision"),
     "rejects": ("job", "sequence"),
+    "late": ("job", "shard"),
     "written": ("job",),
     "removed": ("frame",),
     "seams": ("frame", "instrument", "to_ms"),

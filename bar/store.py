@@ -2,7 +2,8 @@
 
     bars           BAR_SCHEMA, one row per (instrument, frame, start_ms)
     bar_revisions  every superseded version of a closed bar, and when it was superseded
-    rejects        ticks a job refused (too late), by job and by their sequence in the tick log
+    rejects        ticks a job refused (too late), by job and by their sequence in the tick log; the newest of them
+    late           how many of these there are and were, by job and shard: see bar/late.py
     progress       one row per job and shard: how far the job has read, and what it counted
     written        how many bars and versions of bars each job has written, which only rises
     read_again     each time that a job could not go on from its state and read the log again, with the reason
@@ -23,6 +24,7 @@ from typing import Self
 import polars as pl
 
 from bar import holdings, revisions
+from bar import late as late_ticks
 from bar.model import BAR_KEY, BAR_SCHEMA, BAR_VALUES
 from bar.progress import Progress
 from bar.sqlite import Database, Migrations
@@ -119,6 +121,12 @@ def remember_why_jobs_read_again(db: Database) -> None:
         "CREATE TABLE read_again (number INTEGER PRIMARY KEY, job TEXT NOT NULL, shard INTEGER NOT NULL,"
         " from_sequence INTEGER NOT NULL, at_ms INTEGER NOT NULL, reason TEXT NOT NULL)"
     )
+
+
+@_migrations()
+def keep_few_late_ticks(db: Database) -> None:
+    """Bound the late ticks that are kept, and count all."""
+    late_ticks.add_table(db)
 
 
 @dataclass(frozen=True)
@@ -233,15 +241,11 @@ class BarStore:
 
     def forget_late(self, job: str, shard: int, from_sequence: int) -> None:
         """Forget what a shard has refused from a sequence on, in the caller's transaction."""
-        forgotten = (job, shard, from_sequence)
-        self._db.conn.execute("DELETE FROM rejects WHERE job = ? AND shard = ? AND sequence >= ?", forgotten)
+        late_ticks.forget_late(self._db, job, shard, from_sequence)
 
     def write_late(self, late: pl.DataFrame) -> None:
         """Write late ticks (job, shard, source, rejected_ms and REJECT_SCHEMA), in the caller's transaction."""
-        rows = late.select("job", "shard", "source", "rejected_ms", *REJECT_SCHEMA)
-        self._db.conn.executemany(
-            f"INSERT OR IGNORE INTO rejects VALUES ({', '.join('?' * rows.width)})", rows.iter_rows()
-        )
+        late_ticks.write_late(self._db, late)
 
     def _remember(self, again: ReadAgain) -> None:
         names = ", ".join(field.name for field in fields(ReadAgain))
