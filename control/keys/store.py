@@ -116,7 +116,7 @@ class KeyStore:
     ) -> SecretInfo:
         """Give a key a new secret as its next version, with its own expiry; a revoked key is good again.
 
-        hosts: where it may be sent from now on; empty: as before. Only whoever has the secret can bind it to others.
+        hosts: where it may be sent from now on; empty: as before. Binding it to others takes the secret.
         """
         with self._preparation("key.rotate", name):
             before = read_row(self._db, name)

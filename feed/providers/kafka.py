@@ -23,8 +23,8 @@ _NO_ROWS = Rows(pl.DataFrame(), pl.DataFrame(schema=BROKEN_SCHEMA), 0)
 class KafkaProvider:
     """A topic's messages, each at most once; the cursor is the next offset of every partition.
 
-    columns: our name by theirs, where they call things differently. password_of is asked at each connect. report: told
-    of gaps, where messages were deleted before they were read.
+    columns: our name by theirs, where they call things differently. password_of is asked at each connect. report:
+    receives gaps, where messages were deleted before they were read.
     """
 
     name = "kafka"

@@ -122,7 +122,7 @@ def test_a_password_is_not_sent_as_it_is_without_tls(home: Home) -> None:
     }  # fmt: skip
     with KeyStore.open(home, ADA) as keys, Feeds.open(home) as feeds:
         keys.add("theirs", "kafka", SECRET, hosts=["kafka.example.com"])
-        feed = add(feeds, ADA, "desk", "kafka", json.dumps(given))
+        feed = add(feeds, ADA, "theirs", "kafka", json.dumps(given))
     with pytest.raises(ControlError, match="without TLS"):
         provider_of(feed, FeedSettings(), home, lambda: None, lambda _: None)
 

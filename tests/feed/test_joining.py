@@ -44,7 +44,7 @@ def trade(number: int, name: str = "A", at_s: float | None = None) -> dict[str, 
 
 
 def polls(answers: Callable[[Asked, int], object], until: Callable[[Reading], bool], **given: object) -> Reading:
-    """Read until something holds; answers are told which question it is, from 0 on."""
+    """Read until something holds; answers receives the number of the question, from 0 on."""
     asked: list[Asked] = []
 
     def answer(question: Asked) -> Reply:

@@ -22,7 +22,7 @@ class Mark:
     """How far one instrument was delivered.
 
     newest_ns: time of its newest tick. floor_ns: everything before it counts as delivered; from there on, ticks with
-    ids are told by `ids` (time by id as it was sent; a number where an earlier version stored one). count: ticks
+    ids are identified by `ids` (time by id as it was sent; a number where an earlier version stored one). count: ticks
     without an id that were delivered with the time newest_ns.
     """
 
@@ -45,7 +45,7 @@ class Taken:
     """What became of the rows of an answer: new, repeats and held are together as many as the rows.
 
     new: not delivered before, oldest first; each is a tick or a reject further on. repeats: delivered before, or older
-    than what can be told apart. held: left for a later poll.
+    than what can be distinguished. held: left for a later poll.
     """
 
     new: list[RawRow]
@@ -124,14 +124,14 @@ class Delivered:
             return list(rows[::-1] if self._order == "newest_first" else rows)
         ids = [id_in(row) for row in rows]
         times = times_ns(row.get("time") for row in rows)
-        told = newest_first(times, [row.get("instrument") for row in rows], ids)
-        if told is None:
-            told = self._newest_first
+        found = newest_first(times, [row.get("instrument") for row in rows], ids)
+        if found is None:
+            found = self._newest_first
         else:
-            self._newest_first = told
-        if told is None:
-            told = self._assumed and not any(ids) and len({row.get("instrument") for row in rows}) < len(rows)
-        return list(rows[::-1] if told else rows)
+            self._newest_first = found
+        if found is None:
+            found = self._assumed and not any(ids) and len({row.get("instrument") for row in rows}) < len(rows)
+        return list(rows[::-1] if found else rows)
 
     def take(self, rows: Sequence[RawRow], future_ns: int, not_after_ns: int | None = None) -> Taken:
         """Return which of the rows, which begin at their oldest end, were not delivered yet; count them as delivered.

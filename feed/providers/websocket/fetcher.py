@@ -36,7 +36,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Answered:
-    """What there was of what was asked for has been told; whole: as far as the answers show, nothing was left out."""
+    """All answers to a question were delivered; whole: as far as they show, nothing was left out."""
 
     ask: Ask
     whole: bool = True
