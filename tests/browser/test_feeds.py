@@ -6,8 +6,8 @@ from bar.clock import now_ms
 from control.feeds.store import feeds_of
 from control.home import Home
 from feed.connection.state import ConnectionState, Phase
-from feed.standing import Standings, write_standings
 from tests.browser.conftest import Serve, Watched
+from tests.standings import reported
 
 WAIT_MS = 30_000
 
@@ -29,8 +29,8 @@ def test_a_feed_is_added_seen_and_deleted(home: Home, serve: Serve, watched: Wat
 
         # What ingest says comes by itself.
         state = ConnectionState(Phase.REFUSED, "The brokers refuse us.", now_ms())
-        write_standings(home, Standings(now_ms() + 600_000, {"desk": state}))
-        expect(page.get_by_text("The brokers refuse us.").first).to_be_visible(timeout=WAIT_MS)
+        with reported(home, {"desk": state}):
+            expect(page.get_by_text("The brokers refuse us.").first).to_be_visible(timeout=WAIT_MS)
 
         row = page.locator(".st-key-feeds_row_desk")
         row.get_by_role("button", name="Delete").click()

@@ -14,9 +14,9 @@ from control.home import Home
 from control.keys.store import KeyStore
 from control.people.roles import Actor
 from feed.connection.state import ConnectionState, Phase
-from feed.standing import Standings, write_standings
 from tests.cli.test_instrument import Said
 from tests.feed.exchanges.rest_server import Reply, always, standing_in
+from tests.standings import reported
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +52,11 @@ def test_a_feed_from_its_beginning_to_its_end(
 def test_the_list_says_how_each_stands(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not running" in say(capsys, "list").out
     state = ConnectionState(Phase.LIMITED, "It asks for fewer questions.", now_ms(), heard_ms=now_ms(), gaps=1)
-    write_standings(home, Standings(now_ms() + 600_000, {"market": state}))
-    listed = say(capsys, "list").out
-    assert listed.startswith("market  limited")
-    assert listed.endswith("It asks for fewer questions.\n")
-    (one,) = say(capsys, "list", "--json").json
+    with reported(home, {"market": state}):
+        listed = say(capsys, "list").out
+        assert listed.startswith("market  limited")
+        assert listed.endswith("It asks for fewer questions.\n")
+        (one,) = say(capsys, "list", "--json").json
     assert (one["phase"], one["gaps"], one["ticks"]) == ("limited", 1, 0)
 
 

@@ -1,0 +1,34 @@
+"""States of feeds written as the ingest process writes them, for tests that run none."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from bar.clock import now_ms
+from control.home import Home
+from feed.connection.state import ConnectionState
+from feed.standing import Standings, write_standings
+
+_EVERY_S = 0.5
+
+
+@contextmanager
+def reported(home: Home, states: Mapping[str, ConnectionState]) -> Iterator[None]:
+    """Report these states again and again while the block runs; what is older than some seconds counts for nothing."""
+    ended = threading.Event()
+
+    def report() -> None:
+        write_standings(home, Standings(now_ms(), states))
+
+    def repeat() -> None:
+        while not ended.wait(_EVERY_S):
+            report()
+
+    report()
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
