@@ -15,6 +15,7 @@ from feed.tick import REJECT_SCHEMA
 MAX_KEPT_OF_SHARD = 100_000
 # So many more may come before the oldest go, since each time costs a look through all.
 _SLACK = 10_000
+_COUNT = "INSERT INTO late (job, shard, kept) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET kept = kept + excluded.kept"
 
 
 def add_table(db: Database) -> None:
@@ -26,19 +27,20 @@ def add_table(db: Database) -> None:
     db.execute("INSERT INTO late (job, shard, kept) SELECT job, shard, count(*) FROM rejects GROUP BY job, shard")
 
 
-def write_late(db: Database, late: pl.DataFrame) -> None:
-    """Write late ticks (job, shard, source, rejected_ms and REJECT_SCHEMA), in the caller's transaction."""
+def write_late(db: Database, late: pl.DataFrame, *, keep_all: bool = False) -> None:
+    """Write late ticks (job, shard, source, rejected_ms and REJECT_SCHEMA), in the caller's transaction.
+
+    keep_all: none goes, however many there are.
+    """
     names = ("job", "shard", "source", "rejected_ms", *REJECT_SCHEMA)
     insert = f"INSERT OR IGNORE INTO rejects ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     for key, of_shard in late.select(names).group_by("job", "shard", maintain_order=True):
         row = db.conn.execute("SELECT dropped_to FROM late WHERE job = ? AND shard = ?", key).fetchone()
         new = of_shard.filter(pl.col("sequence") > (row[0] if row else 0))
         written = db.conn.executemany(insert, new.iter_rows()).rowcount if new.height else 0
-        count = (
-            "INSERT INTO late (job, shard, kept) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET kept = kept + excluded.kept"
-        )
-        db.conn.execute(count, (*key, written))
-        _drop_oldest(db, key)
+        db.conn.execute(_COUNT, (*key, written))
+        if not keep_all:
+            _drop_oldest(db, key)
 
 
 def forget_late(db: Database, job: str, shard: int, from_sequence: int) -> None:

@@ -174,14 +174,14 @@ def read_store(path: Path) -> Database:
 class BarStore:
     """The writing side of a bar store file."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, *, keep_all_late: bool = False) -> None:
+        self._db, self._keep_all_late = db, keep_all_late
         self._upsert = upsert_sql()
 
     @classmethod
-    def open(cls, path: Path, *, durable: bool = True) -> Self:
-        """Open for writing, making the file when there is none."""
-        return cls(open_for_writing(path, _migrations, durable=durable))
+    def open(cls, path: Path, *, durable: bool = True, keep_all_late: bool = False) -> Self:
+        """Open for writing, making the file when there is none. keep_all_late: without the bound of bar/late.py."""
+        return cls(open_for_writing(path, _migrations, durable=durable), keep_all_late=keep_all_late)
 
     @property
     def db(self) -> Database:
@@ -245,7 +245,7 @@ class BarStore:
 
     def write_late(self, late: pl.DataFrame) -> None:
         """Write late ticks (job, shard, source, rejected_ms and REJECT_SCHEMA), in the caller's transaction."""
-        late_ticks.write_late(self._db, late)
+        late_ticks.write_late(self._db, late, keep_all=self._keep_all_late)
 
     def _remember(self, again: ReadAgain) -> None:
         names = ", ".join(field.name for field in fields(ReadAgain))

@@ -229,7 +229,7 @@ class Publish(MapFunction):  # type: ignore[misc]
 
     Each is on the disk before the next is taken, so the store is never behind a completed checkpoint: Flink tells
     Python functions nothing of a checkpoint, so there is no later moment to sync at. A replay, which is not gone on
-    from after a power cut, does without.
+    from after a power cut, does without, and keeps every late tick for its file of rejects.
     """
 
     def __init__(self, spec_path: Path) -> None:
@@ -240,7 +240,7 @@ class Publish(MapFunction):  # type: ignore[misc]
         spec = BarsJobSpec.read(self._spec_path)
         self._bars_db = spec.bars_db
         with noticing_damage(self._bars_db):
-            self._store = BarStore.open(spec.bars_db, durable=not spec.final_only)
+            self._store = BarStore.open(spec.bars_db, durable=not spec.final_only, keep_all_late=spec.final_only)
 
     def close(self) -> None:
         """Give the bar store back."""

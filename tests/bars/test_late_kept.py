@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from bar import late as late_ticks
 from bar.reader import BarReader
-from bar.store import BarStore
+from bar.store import BarStore, Progress
 from feed.tick import REJECT_SCHEMA
+from flink_jobs.operators import Publish
+from flink_jobs.publication import Publication
+from flink_jobs.spec import BarsJobSpec
 
 KEPT, SLACK = 5, 2
 
@@ -45,6 +48,18 @@ def test_the_newest_are_kept_and_all_are_counted(tmp_path: Path) -> None:
         reader = BarReader(store.db)
         assert [*reader.rejects().filter(job="bars")["sequence"]] == [26, 27, 28, 29, 30, 31]
         assert (reader.rejected("bars"), reader.rejected("other"), reader.rejected()) == (31, 1, 31)
+
+
+def test_a_replay_keeps_every_one(tmp_path: Path) -> None:
+    spec = BarsJobSpec(ticks_db=tmp_path / "ticks.sqlite", bars_db=tmp_path / "bars.sqlite", final_only=True)
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    publish = Publish(tmp_path / "spec.json")
+    publish.open(None)
+    late = table("bars", 0, *range(1, 21)).drop("job", "shard", "rejected_ms")
+    progress = Progress("bars", 0, "1s", 0, 1, 21, 20, 20, 0, 0, None, False, 0)
+    publish.map(Publication(progress, None, late).pack())
+    publish.close()
+    assert BarReader.open(spec.bars_db).rejects().height == 20
 
 
 def test_a_store_from_before_the_bound_opens_with_its_counts(tmp_path: Path) -> None:
