@@ -57,8 +57,10 @@ def run(args: argparse.Namespace) -> int:
     home.create()
     with _only_one(home):
         supervisor = Supervisor(home)
-        running = read_ports(home) if supervisor.running else None
-        if running is not None:
+        if supervisor.running:
+            running = read_ports(home)
+            if running is None:
+                raise UserError("Barmill is running, but its folder run/ was deleted; ./barmill down stops it.")
             _say(f"Barmill is running already: {_url(running)}")
             _say_first_sign_in(home)
             return 0

@@ -46,14 +46,11 @@ def ensure_certificate(home: Home, host: str = LOOPBACK, now: datetime | None = 
     processes at once.
     """
     files, now = TlsFiles(home.tls), now or datetime.now(UTC)
-    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(home.root, os.O_RDONLY)
-    try:
+    home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home.run / "tls.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _usable(files, {host, LOOPBACK}, now):
             _replace(files.folder, _made({host, LOOPBACK, "localhost"}, now))
-    finally:
-        os.close(lock)
     return files
 
 

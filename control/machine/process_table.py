@@ -57,6 +57,32 @@ def write_note(path: Path, one: Process) -> None:
     path.write_text(f"{one.pid} {one.started}\n")
 
 
+def lock_holder(path: Path) -> Process | None:
+    """Return the process that holds an exclusive lock (flock) on a file or folder, or None."""
+    try:
+        inode = path.stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        fields = (
+            line.split()
+        )  # "1: FLOCK ADVISORY WRITE 4711 fd:00:1234 0 EOF"; the device is not that of stat everywhere
+        if fields[1] == "FLOCK" and fields[3] == "WRITE" and fields[5].rpartition(":")[2] == str(inode):
+            found = process(int(fields[4]))
+            if found is not None and _holds(found.pid, path):
+                return found
+    return None
+
+
+def _holds(pid: int, path: Path) -> bool:
+    """Tell whether a process has a file or folder open."""
+    try:
+        return any(descriptor.samefile(path) for descriptor in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
 def usage(pids: Iterable[int]) -> dict[int, Usage]:
     """Return what each of these processes uses together with its descendants; nothing for one that is gone."""
     stats = {

@@ -17,7 +17,7 @@ from typing import Any
 
 from control.home import REPO_ROOT, Home
 from control.machine import supervising, tether
-from control.machine.process_table import Process, Usage, end, process, read_note, usage, write_note
+from control.machine.process_table import Process, Usage, end, lock_holder, process, read_note, usage, write_note
 from control.waiting import wait_until
 
 _GROUP = "barmill"
@@ -87,11 +87,17 @@ class Supervisor:
     @property
     def running(self) -> bool:
         """Tell whether this home's supervisord is alive."""
-        noted = read_note(self._note)
-        return noted is not None and noted.alive
+        return self._process() is not None
 
     def start(self, programs: Sequence[Program], *, tied: bool) -> None:
-        """Start supervisord and all programs; with `tied` they end when this process does, whatever ends it."""
+        """Start supervisord and all programs; with `tied` they end when this process does, whatever ends it.
+
+        Raise SupervisorError where it does not start, or another one is at work on the home.
+        """
+        if (other := lock_holder(self._home.root)) is not None:
+            raise SupervisorError(
+                f"Another supervisor, process {other.pid}, is at work on this home; stop it with ./barmill down."
+            )
         self._end_leftovers()
         self._prepare_socket_folder()
         self._configuration.write_text(self._render(programs))
@@ -103,8 +109,8 @@ class Supervisor:
             [
                 *tethered(signal.SIGTERM if tied else None, os.getpid(), "-"),
                 # Not as a module, which would depend on the caller's PYTHONPATH.
-                *(sys.executable, "-P", str(supervising.__file__), "--nodaemon", "--silent"),
-                *("-c", str(self._configuration)),
+                *(sys.executable, "-P", str(supervising.__file__), str(self._home.root)),
+                *("--nodaemon", "--silent", "-c", str(self._configuration)),
             ],
             os.environ,
             file_actions=[
@@ -133,6 +139,11 @@ class Supervisor:
                 wait_until(lambda: not self.running, _STOP_TIMEOUT_S)
         return self._end_leftovers()
 
+    def _process(self) -> Process | None:
+        """Return the supervisord that is alive: the one noted, or else the one that holds the home."""
+        noted = read_note(self._note)
+        return noted if noted is not None and noted.alive else lock_holder(self._home.root)
+
     def status(self) -> list[ProcessStatus]:
         """Return how each process is, by name; nothing if the supervisor is not running."""
         if not self.running:
@@ -158,6 +169,8 @@ class Supervisor:
         """End what a killed supervisor left behind, known by the notes its programs wrote."""
         noted = {path: read_note(path) for path in self._home.run.glob("*.pid")}
         alive: dict[Process, str] = {one: path.stem for path, one in noted.items() if one is not None and one.alive}
+        if (holder := lock_holder(self._home.root)) is not None:  # whose note may have been deleted
+            alive[holder] = self._note.stem
         stubborn = end(alive, grace_s=_GRACE_S)
         if (ours := noted.get(self._note)) is not None:
             with suppress(ChildProcessError):  # it was started by another process
@@ -177,7 +190,7 @@ class Supervisor:
         """Return the text of supervisord.conf."""
         log, run = self._home.log, self._home.run
         sections = {
-            "unix_http_server": {"file": str(self.socket), "chmod": "0700"},
+            "unix_http_server": {"file": str(self.socket), "chmod": "0600"},
             "supervisord": {
                 "directory": str(REPO_ROOT),
                 "logfile": str(log / "supervisord.log"),

@@ -1,10 +1,13 @@
-"""supervisord, made to outlive a full disk: `python -m control.machine.supervising` takes its arguments.
+"""supervisord, made to outlive a full disk, and the only one of its home: HOME, then supervisord's own arguments.
 
 supervisord's own handlers report a log that cannot be written on standard error, which goes to the same disk; that
 fails too and ends it, and every process with it. Here a log drops what cannot be written, counts it, and notes the
 count as soon as there is room again.
+
+The lock is on the folder of the home itself: a lock file, or the note of a process id, can be deleted while it counts.
 """
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -98,10 +101,15 @@ def _handle_file(
 
 
 def main(arguments: list[str]) -> None:
-    """Run supervisord until it ends."""
+    """Run supervisord until it ends; exit with a sentence where another one has the home."""
+    home, *others = arguments
+    try:
+        fcntl.flock(os.open(home, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends
+    except BlockingIOError:
+        sys.exit(f"Another supervisor is at work on {home}.")
     os.umask(0o077)  # inherited by all programs; supervisord's own setting has no effect without a daemon
     loggers.handle_file = _handle_file
-    supervisord.main(arguments)
+    supervisord.main(others)
 
 
 if __name__ == "__main__":

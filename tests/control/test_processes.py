@@ -3,6 +3,7 @@
 import mmap
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,3 +223,19 @@ def test_logs_stay_bounded(tmp_path: Path) -> None:
     assert "line 40" in "".join(path.read_text() for path in files)
     log.remove()
     assert not (tmp_path / "log").exists()
+
+
+def test_a_home_has_one_supervisor_also_when_its_run_folder_was_deleted(home: Home) -> None:
+    with started(home, SLEEP) as supervisor:
+        first, child = noted(home, "supervisord"), noted(home, "sleeper")
+        shutil.rmtree(home.run)
+        home.create()
+        assert supervisor.running
+        with pytest.raises(SupervisorError, match=f"process {first.pid}, is at work"):
+            Supervisor(home).start([SLEEP], tied=True)
+        assert first.alive
+        Supervisor(home).stop()
+        assert wait_until(lambda: not first.alive and not child.alive, TIMEOUT_S)
+        assert not supervisor.running
+        supervisor.start([SLEEP], tied=True)  # and now there is room for another one
+        assert supervisor.running
