@@ -2,9 +2,11 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from bar.clock import now_ms
 from control.home import Home
 from control.people.roles import Role
 from tests.browser.conftest import LiveHome, Serve, Watched, sign_in
+from tests.pages.stores import Stores
 from tests.stopped_jobs import seconds_stopped
 
 CHARTS = ".barmill-candles canvas"
@@ -104,6 +106,18 @@ def test_a_frame_whose_job_was_stopped_is_red_beside_one_that_moves(serve: Serve
         main = page.get_by_test_id("stMain")
         expect(main.get_by_text("1s, 5s, 15s, 30s: The job bars, which makes 1s bars, was stopped")).to_be_visible()
         expect(page.locator(".barmill-facts div", has_text="Jobs").first).to_have_attribute("data-tone", "bad")
+    stores.close()
+
+
+def test_a_frame_of_a_stopped_job_moves_with_the_others(serve: Serve, home: Home, page: Page) -> None:
+    stores, at_ms = Stores(home), now_ms()
+    stores.write([(at_ms - 1_000 * s, "AAA/USD", 100 + s / 4, 1.0) for s in range(30, 0, -1)], closed_to_ms=at_ms)
+    stores.make_once("fives", "5s,5m", closed_to_ms=at_ms)
+    with serve(home) as app:
+        open_frames(page, app, "instrument=AAA%2FUSD&frames=5s,1m,5m")
+        for price in ("91.25", "92.75"):
+            stores.write([(now_ms() - 50, "AAA/USD", float(price), 1.0)], closed_to_ms=now_ms())
+            expect(page.locator(".barmill-quote [data-part=price]")).to_have_text([price] * 3)
     stores.close()
 
 
