@@ -49,13 +49,13 @@ class SqliteSource:
 
     def _missing_to_ms(self, asked: int, backlog: Backlog) -> int | None:
         """Return up to which time ticks are gone that were asked for; None where none is."""
-        if backlog.damaged_to_ns is not None:
-            return backlog.damaged_to_ns // _NS_PER_MS
-        if backlog.first_sequence == asked or backlog.ticks is None:
+        if backlog.first_sequence == asked and backlog.damaged_to_ns is None:
             return None
-        dropped_to_ns = self._log.dropped_to_ns()
-        # What was lost in another way than by retention is hardly newer than what came right after it.
-        return (backlog.ticks["time_ns"][0] if dropped_to_ns is None else dropped_to_ns) // _NS_PER_MS
+        lost_ns = [at_ns for at_ns in (backlog.damaged_to_ns, self._log.dropped_to_ns()) if at_ns is not None]
+        if not lost_ns and backlog.ticks is not None:
+            # What was lost in another way than by retention is hardly newer than what came right after it.
+            lost_ns.append(backlog.ticks["time_ns"][0])
+        return max(lost_ns) // _NS_PER_MS if lost_ns else None
 
     def _select(self, backlog: Backlog) -> pl.DataFrame | None:
         """Return this shard's part of the ticks, with their sequence numbers, or None if there is none."""

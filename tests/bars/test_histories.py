@@ -113,6 +113,21 @@ def usual_and_stopped(history: History) -> None:
             history.poll("fives")
 
 
+def test_a_job_that_finds_all_it_has_not_read_dropped_is_not_trusted_there(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        for name, frames in (("bars", "1s,1m"), ("fives", "5s,5m")):
+            history.create(name, frames)
+            history.start(name)
+        history.arrive([(0, "A", 1.0, 1.0)])
+        history.poll("bars")
+        history.arrive([(200_000, "A", 2.0, 1.0)])
+        history.poll("fives")
+        history.drop(99)
+        history.poll("bars")
+        assert history.reader.read(BarQuery("A", parse_frame("5m")))["ticks"].sum() == 2
+        assert history.check() > 0  # nothing holds the lost tick in bars of 1s
+
+
 @pytest.mark.parametrize("then", ["stop", "delete"])
 def test_a_stopped_frame_does_not_stand_still(tmp_path: Path, then: str) -> None:
     with opened(tmp_path) as history:
