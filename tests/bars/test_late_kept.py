@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -85,7 +86,7 @@ steps = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(steps)
 def test_the_count_is_right_whatever_a_job_does_again(steps: list[tuple[str, int]]) -> None:
-    with closing(BarStore.open(Path(":memory:"))) as store:
+    with TemporaryDirectory() as folder, closing(BarStore.open(Path(folder) / "bars.sqlite", durable=False)) as store:
         at, refused = 1, set[int]()
         for what, number in steps:
             if what == "refuse":

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -166,7 +167,11 @@ def test_what_is_unread_stays_however_old_or_large(machine: Machine) -> None:
     )
 )
 def test_no_history_of_clocks_drops_what_is_younger_than_the_retention(steps: list[tuple[str, int]]) -> None:
-    with pytest.MonkeyPatch.context() as patch, TickLog.open(Path(":memory:")) as log:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        TemporaryDirectory() as folder,
+        TickLog.open(Path(folder) / "ticks.sqlite", durable=False) as log,
+    ):
         machine = Machine(log)
         patch.setattr("feed.upkeep.now_ms", lambda: machine.wall_ms)
         patch.setattr("feed.upkeep.COMPACT_BELOW_ROWS", 0)
