@@ -128,7 +128,7 @@ def _end_of_damaged(text: str, at: int) -> int:
         if depth == 0 and token[0] in "}]":
             return token.end()
         if depth < 0 or (depth == 0 and token[0] == ","):
-            return token.start()
+            return max(token.start(), at + 1)
     return len(text)
 
 

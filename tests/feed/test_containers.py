@@ -211,6 +211,13 @@ def test_an_arrow_file_without_its_directory_is_read_as_a_stream(tmp_path: Path)
     assert taken.refused == [(101, "truncated_file")]
 
 
+def test_brackets_that_close_nothing_end_a_json_array_s_reading(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(f"[{ELEMENTS[0]}}}}}, {ELEMENTS[0]}, {{]}}, {ELEMENTS[0]}]")
+    taken = take(tmp_path / "t")
+    assert taken.closes[:2] == [1.5, 1.5]
+    assert len(taken.refused) >= 2
+
+
 ELEMENTS = [
     f'{{"time": {START_MS}, "instrument": "A", "price": 1.5}}',
     '{"time": tru, "instrument": "A"}',
