@@ -84,7 +84,7 @@ class Findings:
             venue = venue_column(self.columns)
             option = f"--id {venue},id" if venue else "--id with more columns"
             found.append(
-                f"{self.repeats:,} ids repeat with another price or time; if these are other trades, say {option}."
+                f"{self.repeats:,} ids repeat with another price or time; if each venue counts its own, say {option}."
             )
         if not (given.get("sort") or given.get("newest_first")):
             if self.order == "newest first":
@@ -130,7 +130,9 @@ class Findings:
 
     def _look_at_ids(self, ticks: pl.DataFrame) -> None:
         """Count ids of this chunk that come twice with another price or time."""
-        named = ticks.drop_nulls("id")
+        named = ticks.select(
+            "instrument", "time_ns", "price_close", "volume", id=pl.coalesce(pl.col("id").cast(pl.String), "id_text")
+        ).drop_nulls("id")
         kinds = named.group_by("instrument", "id").agg(rows=pl.struct("time_ns", "price_close", "volume").n_unique())
         self.repeats += int((kinds["rows"] - 1).sum())
 

@@ -107,6 +107,8 @@ def nasty_file(rows: int, seed: int) -> tuple[bytes, Layout, Plan]:
     luck = random.Random(seed)
     plan = _plan(luck)
     table = [_row(luck, plan, number) for number in range(rows)]
+    for number in luck.sample(range(1, rows), rows // 20):
+        table[number] = table[number - 1]
     text = {"csv": _csv, "json lines": _json_lines, "json array": _json_array}.get(plan.kind)
     data = text(luck, plan, table).encode(plan.encoding) if text else _parquet(plan, table)
     named = {name: columns for name, columns in plan.fields.items() if columns != (name,)}
@@ -137,15 +139,14 @@ def independent(packed: bytes, plan: Plan) -> Right:
             lines = [(number, _cells(line, plan)) for number, line in numbered[1 if plan.header else 0 :]]
         else:
             lines = [(number, _object(line)) for number, line in numbered]
-    ticks, rejects, seen = [], list[int](), set[tuple[str, str]]()
+    ticks, rejects, seen = [], list[int](), set[tuple[object, ...]]()
     for number, record in lines:
         tick = None if record is None else _tick(record, plan)
-        key = (tick[1], tick[5]) if tick is not None and tick[5] is not None else None
-        if tick is None or key in seen:
+        # Only the same tick under the same id is a repeat; an id alone may come again.
+        if tick is None or (tick[-1] is not None and tick in seen):
             rejects.append(number)
             continue
-        if key is not None:
-            seen.add(key)
+        seen.add(tick)
         ticks.append((number, *tick))
     return Right(ticks, rejects)
 
@@ -241,7 +242,7 @@ def _plan(luck: random.Random) -> Plan:
     kind = luck.choice(("csv", "csv", "csv", "json lines", "json array", "parquet"))
     comma = kind == "csv" and luck.random() < 0.2
     fields = dict(OWN)
-    shape = luck.choice(("own", "own", "renamed", "collision", "quotes", "joined", "constant"))
+    shape = luck.choice(("own", "own", "renamed", "collision", "quotes", "joined", "constant", "compound"))
     columns = list(fields)
     if shape == "renamed":
         fields = {"time": ("ts",), "instrument": ("symbol",), "price": ("px",), "volume": ("qty",), "id": ("trade",)}
@@ -342,6 +343,8 @@ def _csv(luck: random.Random, plan: Plan, table: Sequence[dict[str, str | None]]
                 lines.append("broken")
             case 2:
                 lines.append(lines[-1] + plan.separator)
+            case 3:
+                lines.append(lines[-1] + '"')
     return end.join(lines) + end * luck.randrange(2)
 
 

@@ -59,7 +59,7 @@ def test_ids_that_repeat_with_other_values_suggest_the_column_of_the_venue(tmp_p
     text = f"time,instrument,exchange,id,price\n{START_MS},A,4,1,10\n{START_MS + 1},A,11,1,10.5\n{START_MS},A,4,2,10\n"
     found = look(tmp_path, text).found
     assert found.advice(GIVEN) == [
-        "1 ids repeat with another price or time; if these are other trades, say --id exchange,id."
+        "1 ids repeat with another price or time; if each venue counts its own, say --id exchange,id."
     ]
     assert found.advice({**GIVEN, "id": True}) == []
 
