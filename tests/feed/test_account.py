@@ -147,7 +147,8 @@ def answers(draw: st.DrawFn) -> list[dict[str, object]]:
     """Rows good and bad, of several instruments, with ids or without, in one of several orders."""
     with_ids = draw(st.booleans())
     count = draw(st.integers(1, 12))
-    rows: list[dict[str, object]] = []
+    # One row fits the mapping: an answer of which none does is a mistake in the settings, and says so.
+    rows: list[dict[str, object]] = [{"t": NOW_S * 1_000, "p": 1.0, "s": "A", **({"id": "good"} if with_ids else {})}]
     for n in range(count):
         row: dict[str, object] = {
             "t": (NOW_S + draw(st.integers(0, 4))) * 1_000,
