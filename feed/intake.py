@@ -97,8 +97,8 @@ class Intake:
             return
         self._say_reused_at = 2 * self._recent.reused
         logger.warning(
-            "%s: %d ticks have an id that another tick of their instrument had; they are kept. Its counter has started"
-            " again, or its ids are unique only together with another field.",
+            "%s: ticks with an id that another tick of their instrument had, which are kept: %d. Its counter started"
+            " again, or ids are unique only together with another field.",
             self._provider.name,
             self._recent.reused,
         )

@@ -141,8 +141,8 @@ def read_the_rest(home: Home, supervisor: Supervisor, count: int) -> None:
     with TickLog.read_only(home.ticks_db) as log:
         assert wait_until(lambda: all(source.ended for source in log.sources()), 2 * TIMEOUT_S)
         assert log.sources()[0].accepted == count
-        ids = pl.concat(block["id"] for _, block in log.blocks())
-        assert ids.equals(pl.int_range(count, eager=True).alias("id"))
+        ids = pl.concat(block["id_text"].cast(pl.Int64) for _, block in log.blocks())
+        assert ids.equals(pl.int_range(count, eager=True).alias("id_text"))
     assert wait_until(lambda: folded(home) == count, TIMEOUT_S)
 
 

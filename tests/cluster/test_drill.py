@@ -170,7 +170,7 @@ def test_thirty_kills_change_no_bar_and_no_desired_state(
             assert wait_until(lambda: folded(home, "bars") == folded(home, "wide") == accepted, TIMEOUT_S)
     with TickLog.read_only(home.ticks_db) as log:
         [source] = log.sources()
-        ids = pl.concat(block.select("instrument", "id") for _, block in log.blocks())
+        ids = pl.concat(block.select("instrument", "id", "id_text") for _, block in log.blocks())
     assert source.read == source.accepted + source.rejected
     assert ids.height == ids.unique().height == source.accepted
     verdict = verify(home.ticks_db, home.bars_db, lambda _: None)

@@ -15,6 +15,7 @@ from control.flink.rest import FlinkRest
 from control.home import REPO_ROOT, Home
 from control.jobs import replay_run
 from control.jobs.replay_run import Outcome, Request
+from feed.files.layout import Layout
 from tests.bars.ticks import START_MS
 from tests.feed.test_replay import BAD_LINES, HEADER
 
@@ -38,7 +39,7 @@ def replay(
     flink: FlinkRest, folder: Path, files: list[Path], frames: str, lateness_ms: int = 300_000, parallelism: int = 1
 ) -> tuple[Outcome, pl.DataFrame]:
     home = Home(folder)
-    request = Request(files, {}, parse_frames(frames), lateness_ms, parallelism)
+    request = Request(files, Layout(rising_ids=True), parse_frames(frames), lateness_ms, parallelism)
     outcome = replay_run.run(request, home, cluster=nullcontext(flink))
     return outcome, pl.concat(BarReader.open(home.bars_db).everything())
 

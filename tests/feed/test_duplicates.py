@@ -155,7 +155,7 @@ def test_a_restarted_counter_is_counted_and_said(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.WARNING), TickLog.open(tmp_path / "ticks.sqlite") as log:
         assert [one.accepted for one in Intake(log, Repeating(rows)).run(threading.Event())] == [2]
         assert [source.reused_ids for source in log.sources()] == [1]
-    assert "1 ticks have an id that another tick of their instrument had; they are kept." in caplog.text
+    assert "ticks with an id that another tick of their instrument had, which are kept: 1." in caplog.text
 
 
 def test_ids_are_remembered_over_a_restart(tmp_path: Path) -> None:

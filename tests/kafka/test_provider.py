@@ -111,9 +111,9 @@ def test_every_message_becomes_a_tick_or_a_reject_that_says_where_it_was(
     with taking(KafkaProvider(prices.topic, {"ts": "time"}), log):
         assert seen(home, lambda source: source.read == 7)
     [(_, block)] = [*log.blocks()]
-    assert block.select("instrument", "price_open", "volume", "id", "line").rows() == [
+    assert block.select("instrument", "price_open", "volume", "id_text", "line").rows() == [
         ("A", 2.0, None, None, 0),
-        ("Ä", 3.5, 4.0, 9, 1),
+        ("Ä", 3.5, 4.0, "9", 1),
         ("A", 7.0, None, None, 5),
     ]
     rejects = log.rejects().sort("line")
