@@ -201,6 +201,7 @@ class Fields:
         parts = [pl.col(one) if one in table.columns else pl.lit(None, pl.String) for one in columns]
         if len(parts) > 1:
             texts = [part.cast(pl.String) for part in parts]
+            texts = [pl.when(text.str.strip_chars() != "").then(text) for text in texts]
             if name != "time":  # a moment with a part missing is none, but an id with an empty part is one
                 texts = [pl.when(~pl.all_horizontal(t.is_null() for t in texts)).then(t.fill_null("")) for t in texts]
             if name == "id":  # as feed/connection/ids.py does it

@@ -96,8 +96,8 @@ def _reading(text: str) -> _Reading:
 
 def _joined(readings: Sequence[_Reading], row: _Row) -> object:
     parts = [reading(row) for reading in readings]
-    known = [part for part in parts if part is not MISSING and part is not None]
-    texts = ("" if part is MISSING else text_of(part) or "" for part in parts)
+    texts = ["" if part is MISSING else text_of(part) or "" for part in parts]
+    known = any(text.strip() for text in texts)  # empty parts alone identify nothing
     return _ID_BREAK.join(escaped(text) for text in texts) if known else MISSING
 
 

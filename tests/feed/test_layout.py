@@ -184,3 +184,12 @@ def test_names_and_order_of_a_mapping_count_for_a_file(tmp_path: Path) -> None:
     (tmp_path / "t").write_text(f"t,s,p\n{START_MS},XXBTZUSD,1\n{START_MS},ETH,2\n")
     assert take(tmp_path / "t", layout).ticks["instrument"].to_list() == ["BTC/USD", "ETH"]
     assert layout.newest_first
+
+
+def test_empty_parts_are_no_id_and_no_time(tmp_path: Path) -> None:
+    rows = [{"d": "2025-01-01", "t": time, "a": "", "b": "", "price": 1} for time in ("12:00:00", "12:00:00", "")]
+    sources = {"time": ("d", "t"), "id": ("a", "b")}
+    text = "\n".join(json.dumps(row) for row in rows)
+    taken = read(tmp_path, text, sources=sources, constants={"instrument": "A"}, zone="UTC")
+    assert taken.ticks.select("id", "id_text").rows() == [(None, None)] * 2
+    assert taken.refused == [(3, "bad_time")]

@@ -93,6 +93,12 @@ def test_ids_of_several_parts_are_told_apart() -> None:
     assert table(rows_of(rows, mapping(id="i"), "A"))["id"].to_list() == ["12", "2", "12", "5", "c", "b/c"]
 
 
+def test_empty_parts_alone_are_no_id() -> None:
+    rows = [{"t": T_MS, "p": 1, "x": x, "i": ""} for x in ("", " ", None, "X")]
+    ids = [row["id"] for row in rows_of(rows, mapping(id=("x", "i")), "A")]
+    assert ids == [None, None, None, "X/"]
+
+
 def test_prices_are_exactly_what_was_written() -> None:
     body = b'[{"t":1764140400123,"p":0.1},{"t":1764140400123,"p":"0.30000000000000004"},{"t":1764140400123,"p":6e-7}]'
     assert [tick[2] for tick in ticks(orjson.loads(body), mapping(), "A")] == [0.1, 0.30000000000000004, 6e-7]
