@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -308,8 +309,11 @@ def _listening(home: Home) -> set[tuple[str, str]]:
 
 
 def _socket_inodes(pid: int) -> set[str]:
-    links = (str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir())
-    return {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
+    found = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(str(one.readlink()))
+    return {link.removeprefix("socket:[").removesuffix("]") for link in found if link.startswith("socket:[")}
 
 
 def test_no_page_from_elsewhere_may_talk_to_the_cluster(shared_flink: FlinkRest) -> None:
