@@ -176,7 +176,7 @@ def test_a_restart_from_an_old_checkpoint_repeats_what_was_published(market: Mar
     assert (market.bars(), market.bars("1m")) == before
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on(market: Market) -> None:
+def test_a_checkpoint_of_an_earlier_version_continues(market: Market) -> None:
     market.arrive((100, "A", 10.0, 2.0), complete_to=150)
     market.kept = [one.drop("volume_high", "turnover_high", "turnover_dust") for one in market.kept]
     market.restart()

@@ -138,12 +138,12 @@ def everything_from(log: TickLog, sequence: int) -> pl.DataFrame:
     return ticks
 
 
-def test_a_log_of_an_earlier_version_opens_and_goes_on(tmp_path: Path) -> None:
+def test_a_log_of_an_earlier_version_opens_and_continues(tmp_path: Path) -> None:
     path = tmp_path / "earlier.sqlite"
     with TickLog.open(path) as log:
         log.start_source("one", live=True)
         append(log, 3)
-        # Before ids were kept as sent there were numbers only, and nobody counted those that came again.
+        # Before ids were kept as sent there were numbers only, and those that came again were not counted.
         log.db.execute("ALTER TABLE sources DROP COLUMN reused_ids")
         log.db.execute("DELETE FROM _sqlite_migrations WHERE name = 'count_reused_ids'")
         block = pl.read_ipc_stream(log.db.execute("SELECT data FROM blocks").fetchone()[0])

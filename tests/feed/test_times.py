@@ -182,7 +182,7 @@ def _could_be_something_else(text: str, time_ns: int) -> bool:
     if re.fullmatch(r"\d+(\.\d+)?", text) is None:
         return False
     if re.fullmatch(r"\d{17,19}", text) is None:
-        # Bare ms, us and ns of 1971 and 1972 are too small to be told from a smaller unit of a far future.
+        # Bare ms, us and ns of 1971 and 1972 are too small to be distinguished from a smaller unit in the far future.
         return time_ns < 10**17 and len(text.partition(".")[0]) > 9
     return time_ns < 10**17 or any(_inside(time_ns // 10**7 - epoch) for epoch in (62_135_596_800, 11_644_473_600))
 
