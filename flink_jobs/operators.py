@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyflink.common import Row, Types
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, MapFunction, RuntimeContext
-from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
+from pyflink.datastream.state import ListState, ListStateDescriptor, ValueStateDescriptor
 
 from bar.damage import noticing_damage
 from bar.store import BarStore
@@ -21,7 +21,7 @@ from flink_jobs.revisions import Revisions
 from flink_jobs.shard import Cursor, Delivery, Shard
 from flink_jobs.spec import BarsJobSpec
 from flink_jobs.sqlite_source import SqliteSource
-from flink_jobs.state import cursor_from_bytes, cursor_to_bytes
+from flink_jobs.state import StateBytes, cursor_from_bytes, cursor_to_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,17 @@ BYTES = Types.PICKLED_BYTE_ARRAY()
 _ENOUGH_ROWS = 100_000
 # It waits for them so many times as long as when it has caught up.
 _BEHIND_WAITS = 4
+
+
+def _list_state(runtime_context: RuntimeContext, name: str) -> ListState:
+    """Return a list state of bytes, kept as they are."""
+    # Not at the top: only inside a TaskManager can it be imported.
+    from pyflink.fn_execution.embedded.converters import ListDataConverter
+
+    state = runtime_context.get_list_state(ListStateDescriptor(name, BYTES))
+    state._element_converter = StateBytes()
+    state._value_converter = ListDataConverter(state._element_converter)
+    return state
 
 
 class EveryShard(FlatMapFunction):  # type: ignore[misc]
@@ -59,8 +70,9 @@ class Fold(KeyedProcessFunction):  # type: ignore[misc]
         self._shards: dict[int, Shard] = {}
         self._revisions: dict[int, Revisions] = {}
         self._cursor_state = runtime_context.get_state(ValueStateDescriptor("cursor", BYTES))
-        self._kept_state = runtime_context.get_list_state(ListStateDescriptor("open_bars", BYTES))
-        self._told_state = runtime_context.get_list_state(ListStateDescriptor("told", BYTES))
+        self._cursor_state._value_converter = StateBytes()
+        self._kept_state = _list_state(runtime_context, "open_bars")
+        self._told_state = _list_state(runtime_context, "told")
 
     def _shard(self, number: int) -> Shard:
         """Return a shard, as it was when the checkpoint was taken if this is its first turn since."""
@@ -164,7 +176,7 @@ class GatherAndFold(Fold):
         super().open(runtime_context)
         self._gathered: dict[int, list[TickMessage]] = {}
         self._awaited: dict[int, int] = {}
-        self._gathered_state = runtime_context.get_list_state(ListStateDescriptor("gathered", BYTES))
+        self._gathered_state = _list_state(runtime_context, "gathered")
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[bytes]:
         """Gather a message."""

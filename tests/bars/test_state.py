@@ -4,12 +4,14 @@ import base64
 import os
 import pickle
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flink_jobs.publication import to_bytes
 from flink_jobs.shard import Cursor
-from flink_jobs.state import StateError, cursor_from_bytes, cursor_to_bytes
+from flink_jobs.state import StateBytes, StateError, cursor_from_bytes, cursor_to_bytes
 
 # Made by the version before: pickle.dumps(Cursor(1234, 567, 8, None, False, "1s,1m", 300000, {...})).
 OLD = base64.b64decode(
@@ -19,10 +21,33 @@ OLD = base64.b64decode(
 )
 
 
+class _Runs:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("/nonexistent/made-by-a-pickle",)
+
+
 def test_a_pickled_cursor_of_an_earlier_version_is_read() -> None:
     cursor = cursor_from_bytes(OLD)
     assert cursor == Cursor(1234, 567, 8, None, False, "1s,1m", 300_000, {"": 1_700_000_000_000, "kraken:": None})
     assert (cursor.published, cursor.epoch) == (0, None)
+
+
+def test_bytes_are_kept_as_they_are_and_read_as_an_earlier_version_wrote_them() -> None:
+    state = StateBytes()
+    table = to_bytes(pl.DataFrame({"a": [1, 2]}))
+    for value in (None, b"", table, cursor_to_bytes(Cursor())):
+        assert state.to_internal(state.to_external(value)) == value
+    for value in (b"", table, OLD):
+        assert state.to_internal(pickle.dumps(value)) == value
+    assert cursor_from_bytes(state.to_internal(pickle.dumps(OLD)) or b"").next_sequence == 1_234
+
+
+@pytest.mark.parametrize("value", [_Runs(), print, [1], "text"])
+def test_no_other_pickle_is_loaded_from_a_state(value: object) -> None:
+    with pytest.raises(StateError, match="is not loaded"):
+        StateBytes().to_internal(pickle.dumps(value))
+    with pytest.raises(StateError):
+        StateBytes().to_internal(pickle.dumps(value)[:-3])
 
 
 @settings(max_examples=30)
@@ -36,11 +61,6 @@ def test_a_pickled_cursor_of_an_earlier_version_is_read() -> None:
 )
 def test_a_cursor_comes_back_as_it_was(cursor: Cursor) -> None:
     assert cursor_from_bytes(cursor_to_bytes(cursor)) == cursor
-
-
-class _Runs:
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, ("/nonexistent/made-by-a-pickle",)
 
 
 @pytest.mark.parametrize("value", [_Runs(), print, [1], {"v": 1}, "text"])
