@@ -274,6 +274,7 @@ def test_zstd_that_asks_for_much_memory_is_refused_in_a_sentence(tmp_path: Path)
         (gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"a")))), "packed more than 3 times"),
         (b"[[1, 2], [3, 4]]", "holds lists, such as"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "data",
 )
 def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, data: bytes, sentence: str) -> None:
     (tmp_path / "t.csv").write_bytes(data)
