@@ -4,15 +4,16 @@ A tick that comes back later than the lateness allows would be too late for its 
 what is live waits, for a while, until what is missing has been fetched.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from feed.connection.gaps import Ids
-from feed.connection.ids import id_of
+from feed.connection.ids import content_of, id_of, same_time
 
 _RECENT_IDS = 5_000
 _STRETCHES_KEPT = 20
+_TIMES_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,11 @@ class Lane:
         self.resuming = False
         self._consecutive = consecutive
         self._ids = Ids()
-        self._recent: OrderedDict[int | str, int] = OrderedDict()
-        self._recent_numbers = False
-        self._floor_ns = 0
-        self._overlapping_to_ns = 0
+        # The times of each (id, content): the same id with another content or time is another tick.
+        self._recent: OrderedDict[tuple[int | str, str], deque[int]] = OrderedDict()
+        # Ids of the time newest_ns as an earlier version kept them: without a content, and of text as numbers.
+        self._recent_ids: frozenset[int | str] = frozenset()
+        self._restored_ns = self._floor_ns = self._overlapping_to_ns = 0
         self._held: dict[int, Row] = {}
         self._held_rows: list[Row] = []
         self._hole_ns: int | None = None
@@ -124,7 +126,7 @@ class Lane:
             "since_ns": self.since_ns,
         }
         if not self._consecutive and self.newest_ns is not None:
-            kept["recent"] = [number for number, at_ns in self._recent.items() if at_ns == self.newest_ns]
+            kept["recent"] = [key for key, times in self._recent.items() if self.newest_ns in times]
         return {name: value for name, value in {**kept, "hole_ns": self._hole_ns}.items() if value}
 
     @classmethod
@@ -140,11 +142,18 @@ class Lane:
             # Whatever is older was delivered, but for what a late tick may still bring once there is a newer one.
             lane._floor_ns = lane.newest_ns - 1
             recent = state.get("recent")
-            lane._recent.update(dict.fromkeys(recent if isinstance(recent, list) else (), lane.newest_ns))
-            lane._recent_numbers = any(isinstance(one, int) for one in lane._recent)
+            for one in recent if isinstance(recent, list) else ():
+                if isinstance(one, list | tuple):
+                    lane._recent[(one[0], one[1])] = deque([lane.newest_ns], _TIMES_KEPT)
+                else:
+                    lane._recent_ids |= {one}
+            lane._restored_ns = lane.newest_ns
         return lane
 
     def _take_counted(self, row: Row, number: int) -> list[Row]:
+        if number in self._ids and not row.backfilled and row.time_ns > (self.newest_ns or row.time_ns):
+            # A repeat is no newer than what was delivered, so the provider counts from a lower number again.
+            self._ids, self._hole_ns = Ids(), None
         newest = self._ids.newest
         if number in self._ids or number in self._held or (newest is None and row.backfilled and self._too_old(row)):
             return []
@@ -171,15 +180,20 @@ class Lane:
         # What repeats itself after a reconnect can be older than the ids that are remembered.
         repeats = row.backfilled or self._overlapping_to_ns > 0
         watched_ns = self._floor_ns if self.newest_ns is not None else (self.since_ns or 0) - 1
-        # An earlier version kept numbers that stand for ids of text.
-        recent = row.id in self._recent or (self._recent_numbers and id_of(row.id) in self._recent)
-        if recent or (repeats and row.time_ns <= watched_ns):
+        key = (row.id, content_of(row.values))
+        if self._was_recent(row, key) or (repeats and row.time_ns <= watched_ns):
             return True
         self._overlapping_to_ns = 0 if row.time_ns > self._overlapping_to_ns else self._overlapping_to_ns
-        self._recent[row.id] = row.time_ns
+        self._recent.setdefault(key, deque(maxlen=_TIMES_KEPT)).append(row.time_ns)
         if len(self._recent) > _RECENT_IDS:
-            self._floor_ns = max(self._floor_ns, self._recent.popitem(last=False)[1])
+            self._floor_ns = max(self._floor_ns, *self._recent.popitem(last=False)[1])
         return False
+
+    def _was_recent(self, row: Row, key: tuple[int | str, str]) -> bool:
+        if any(same_time(row.time_ns, at_ns) for at_ns in self._recent.get(key, ())):
+            return True
+        earlier = self._recent_ids and (row.id in self._recent_ids or id_of(row.id) in self._recent_ids)
+        return bool(earlier) and same_time(row.time_ns, self._restored_ns)
 
     def _too_old(self, row: Row) -> bool:
         return row.time_ns < (self.newest_ns or self.since_ns or 0)

@@ -1,5 +1,6 @@
 """The provider `rest`: what it asks, what it delivers and what it says, with settings that somebody typed in."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from feed.connection.guard import Guard
+from feed.connection.ids import numbered
 from feed.connection.state import Phase
 from feed.provider import Listed, ProviderError
 from feed.providers.rest.delivered import Delivered, RawRow
@@ -149,6 +151,23 @@ def test_ids_tell_late_trades_from_delivered_ones_also_after_a_restart() -> None
     late = [row(NOW_S + 4, number=4), row(NOW_S + 1, number=9), row(NOW_S, number=10), *first]
     # The first answer went back to the second 1, so 9 was not in it; what is older may have been delivered before.
     assert [one["id"] for one in new(restarted, late, FUTURE_NS)] == [9, 4]
+
+
+def test_an_id_that_comes_again_is_another_tick_also_after_a_restart() -> None:
+    delivered = Delivered(60 * S_NS)
+    first = [row(NOW_S + n, number=n) for n in range(3)]
+    second = [row(NOW_S + 9, number=0), {**row(NOW_S + 2, number=2), "price": 7}]  # a counter, and an id of two venues
+    assert new(delivered, first, FUTURE_NS) == first
+    for one in (delivered, Delivered(60 * S_NS, delivered.cursor())):
+        assert new(one, [*first, *second], FUTURE_NS) == second[::-1]
+        assert new(one, [*first, *second], FUTURE_NS) == []
+
+
+def test_a_cursor_of_an_earlier_version_still_tells_what_was_delivered() -> None:
+    sent = [{**row(NOW_S + n), "id": name} for n, name in enumerate([5, "x-1", "x-2"])]
+    ids = [["5", NOW_S * S_NS], [numbered("x-1"), (NOW_S + 1) * S_NS]]
+    cursor = json.dumps({"marks": {"A": [(NOW_S + 1) * S_NS, NOW_S * S_NS, 0, ids]}, "pages": {}})
+    assert new(Delivered(60 * S_NS, cursor), sent, FUTURE_NS) == sent[2:]
 
 
 def test_a_cursor_stays_small_however_many_trades_there_are() -> None:

@@ -2,16 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
 
-from feed.connection.ids import id_of
+from feed.connection.ids import content_of, id_of
 from feed.mapping.exact_json import text_of
 from feed.mapping.order import newest_first
 from feed.mapping.table import times_ns
 
 RawRow = Mapping[str, object]
+# An id as it was sent, its time, and its content; of earlier versions ids of text may be numbers, without a content.
+Known = tuple[str | int, int, str]
+_ANY_CONTENT = ""
 # Of more ids than this only the newest are kept, and rows older than these count as delivered.
 _MOST_IDS = 1_000
 _MOST_STRANGE = 1_000
@@ -22,22 +25,27 @@ class Mark:
     """How far one instrument was delivered.
 
     newest_ns: time of its newest tick. floor_ns: everything before it counts as delivered; from there on, ticks with
-    ids are identified by `ids` (time by id as it was sent; a number where an earlier version stored one). count: ticks
-    without an id that were delivered with the time newest_ns.
+    ids are identified by `known`. The same id with another time or content is another tick, as for feed/duplicates.py:
+    its counter has started again, or is unique only together with another field. count: ticks without an id that were
+    delivered with the time newest_ns.
     """
 
     newest_ns: int
     floor_ns: int
     count: int = 0
-    ids: Mapping[str | int, int] = field(default_factory=dict)
+    known: frozenset[Known] = frozenset()
 
-    def has(self, row_id: str) -> bool:
-        """Tell whether a tick of this id was delivered."""
-        return row_id in self.ids or (self._has_numbers and id_of(row_id) in self.ids)
+    def has(self, row_id: str, at_ns: int, row: RawRow) -> bool:
+        """Tell whether this tick was delivered."""
+        if (row_id, at_ns, content_of(row)) in self.known:
+            return True
+        return self._is_of_earlier_version and any(
+            (one, at_ns, _ANY_CONTENT) in self.known for one in (row_id, id_of(row_id) or 0)
+        )
 
     @cached_property
-    def _has_numbers(self) -> bool:
-        return any(isinstance(one, int) for one in self.ids)
+    def _is_of_earlier_version(self) -> bool:
+        return any(content == _ANY_CONTENT for _, _, content in self.known)
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Delivered:
     def cursor(self) -> str:
         """Return all of it as the text to be stored with a batch."""
         marks = {
-            name: [mark.newest_ns, mark.floor_ns, mark.count, list(mark.ids.items())]
+            name: [mark.newest_ns, mark.floor_ns, mark.count, sorted(mark.known, key=_by_time)]
             for name, mark in self._marks.items()
         }
         kept: dict[str, object] = {"marks": marks, "pages": self.pages}
@@ -157,39 +165,42 @@ class Delivered:
 
     def _new_of(self, name: str, rows: Sequence[tuple[int, RawRow]]) -> list[tuple[int, RawRow]]:
         mark = self._marks.get(name, Mark(0, 0))
-        ids, skip = dict(mark.ids), mark.count
+        known, skip = set(mark.known), mark.count
         found: list[tuple[int, RawRow]] = []
         for at_ns, row in rows:
             row_id = id_in(row)
             if row_id is not None:
-                if at_ns < mark.floor_ns or row_id in ids or mark.has(row_id):
+                if at_ns < mark.floor_ns or mark.has(row_id, at_ns, row):
                     continue
-                ids[row_id] = at_ns
+                this = (row_id, at_ns, content_of(row))
+                if this in known:
+                    continue
+                known.add(this)
             elif at_ns <= mark.newest_ns:
                 # As many with this very time as were delivered; what is beyond is another tick, not the same again.
                 skip -= at_ns == mark.newest_ns
                 if at_ns < mark.newest_ns or skip >= 0:
                     continue
             found.append((at_ns, row))
-        self._marks[name] = self._moved(mark, rows, ids)
+        self._marks[name] = self._moved(mark, rows, known)
         return found
 
-    def _moved(self, mark: Mark, rows: Sequence[tuple[int, RawRow]], ids: Mapping[str | int, int]) -> Mark:
+    def _moved(self, mark: Mark, rows: Sequence[tuple[int, RawRow]], known: Set[Known]) -> Mark:
         newest_ns = max(mark.newest_ns, rows[-1][0])
         count = sum(at_ns == newest_ns and id_in(row) is None for at_ns, row in rows)
         if newest_ns == mark.newest_ns:
             count = max(count, mark.count)
-        if not ids:
+        if not known:
             return Mark(newest_ns, newest_ns, count)
         # As far back as this answer went, an unknown id in a later one is a tick that came late.
         floor_ns = max(mark.floor_ns, min(newest_ns - self._overlap_ns, rows[0][0]))
-        if len(ids) > _MOST_IDS:
-            floor_ns = max(floor_ns, sorted(ids.values())[-_MOST_IDS])
-        kept = {row_id: at_ns for row_id, at_ns in ids.items() if at_ns >= floor_ns}
-        return replace(mark, newest_ns=newest_ns, floor_ns=floor_ns, count=count, ids=kept)
+        if len(known) > _MOST_IDS:
+            floor_ns = max(floor_ns, sorted(at_ns for _, at_ns, _ in known)[-_MOST_IDS])
+        kept = frozenset(one for one in known if one[1] >= floor_ns)
+        return Mark(newest_ns, floor_ns, count, kept)
 
     def _since_ns(self, mark: Mark) -> int:
-        return max(mark.floor_ns, mark.newest_ns - self._overlap_ns) if mark.ids else mark.floor_ns
+        return max(mark.floor_ns, mark.newest_ns - self._overlap_ns) if mark.known else mark.floor_ns
 
     def _is_strange(self, row: RawRow, at_ns: int | None, future_ns: int) -> bool:
         return at_ns is None or at_ns > future_ns or (bool(self._strange) and _content(row) in self._strange)
@@ -216,5 +227,10 @@ def _content(row: RawRow) -> bytes:
 
 
 def _read_mark(kept: Sequence[object]) -> Mark:
-    newest_ns, floor_ns, count, ids = kept
-    return Mark(int(str(newest_ns)), int(str(floor_ns)), int(str(count)), dict(ids))  # type: ignore[call-overload]
+    newest_ns, floor_ns, count, known = kept
+    found = ((one[0], one[1], one[2] if len(one) > 2 else _ANY_CONTENT) for one in known)  # type: ignore[attr-defined]
+    return Mark(int(str(newest_ns)), int(str(floor_ns)), int(str(count)), frozenset(found))
+
+
+def _by_time(known: Known) -> int:
+    return known[1]

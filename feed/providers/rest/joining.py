@@ -74,4 +74,4 @@ def _knows(mark: Mark, row: RawRow, at_ns: int) -> bool:
     row_id = id_in(row)
     if row_id is None:
         return at_ns <= mark.newest_ns
-    return at_ns < mark.floor_ns or mark.has(row_id)
+    return at_ns < mark.floor_ns or mark.has(row_id, at_ns, row)

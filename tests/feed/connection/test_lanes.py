@@ -112,6 +112,34 @@ def test_ids_that_are_only_names_drop_repeats_and_hold_by_time() -> None:
     assert numbers(lane.filled()) == [30, 8, 9]
 
 
+@given(st.lists(st.tuples(st.sampled_from(["7", "x"]), st.integers(1, 30), st.sampled_from([1, 2])), max_size=16))
+def test_an_id_that_comes_again_swallows_nothing(sent: list[tuple[str, int, int]]) -> None:
+    lane, taken = Lane("A", consecutive=False), list[tuple[int | str | None, int, object]]()
+    for row_id, at, price in [*sent, *sent]:
+        one = Row(at * 1_000_000_001, row_id, {"price": price})
+        taken += [(one.id, one.time_ns // 1_000_000_001, one.values["price"]) for one in lane.take(one)]
+    assert taken == list(dict.fromkeys(sent))
+
+
+def test_a_repeat_of_another_precision_is_one() -> None:
+    lane = Lane("A", consecutive=False)
+    assert len(lane.take(Row(1_700_000_000_123_456_789, "7", {"price": "1.50"}))) == 1
+    assert lane.take(Row(1_700_000_000_123_000_000, "7", {"price": 1.5}, backfilled=True)) == []
+    again = Lane.of_state("A", lane.state(), consecutive=False)
+    assert again.take(Row(1_700_000_000_123_456_789, "7", {"price": "1.50"})) == []
+    assert len(again.take(Row(1_700_000_000_123_456_789, "7", {"price": "1.51"}))) == 1
+
+
+@pytest.mark.parametrize("first", [1, 101])
+def test_a_counter_that_starts_again_swallows_nothing(first: int) -> None:
+    lane = lane_after(*range(first, first + 200))
+    newest_ns = lane.newest_ns or 0
+    again = [Row(newest_ns + number, number, {}) for number in range(1, 300)]
+    assert [row for one in again for row in lane.take(one)] == again
+    assert lane.take(row(150)) == []  # a repeat is no newer than what was delivered
+    assert lane.missing == 0
+
+
 def test_after_a_restart_a_history_that_repeats_is_dropped_and_late_ticks_are_not() -> None:
     lane = lane_after(*range(1, 60), consecutive=False)
     again = Lane.of_state("A", lane.state(), consecutive=False)
