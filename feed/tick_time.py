@@ -7,7 +7,7 @@ states the rules; both read a form the same way.
 import polars as pl
 
 from feed.time_text import (
-    AMBIGUOUS_NS,
+    AMBIGUOUS,
     BEFORE_NS,
     FROM_NS,
     NS_PER_UNIT,
@@ -126,7 +126,7 @@ def _of_numbers(time_format: str) -> pl.Expr:
         if time_format == "auto":
             inside &= whole.is_between(reached, UNIT_BELOW[unit], closed="left") if unit != "ns" else whole >= reached
             reached = UNIT_BELOW[unit]
-        if unit == "ns" and time_format == "auto":
-            inside &= ~pl.any_horizontal(whole.is_between(a, b, closed="left") for a, b in AMBIGUOUS_NS)
+            for first, end in AMBIGUOUS.get(unit, ()):
+                inside &= ~whole.is_between(first, end, closed="left")
         found = pl.when(inside & (below % step == 0)).then(whole * ns_per_unit + below // step).otherwise(found)
     return found

@@ -1,7 +1,8 @@
 """The reader of times: one value of any form, made nanoseconds since the epoch in UTC by whole-number arithmetic.
 
     numbers   epoch s, ms, us or ns. Without a unit given, the size tells it: s below 1e11, ms below 1e14, us below
-              1e17, else ns. Those that could also be .NET ticks or a Windows FILETIME are then refused.
+              1e17, else ns. Those that could also be .NET ticks, a Windows FILETIME or a date and time written as
+              one number (202501011200) are then refused.
     texts     such a number, decimals and exponents included, or ISO 8601: extended or basic, calendar, week or ordinal
               date; T, a space or D before the time; minutes and seconds may be missing; `.` or `,` before decimals;
               then Z, UTC, GMT, an offset, a zone such as Europe/Paris, or an offset with the zone in brackets.
@@ -35,7 +36,10 @@ def _start_ns(year: int) -> int:
 FROM_NS, BEFORE_NS = _start_ns(1971), _start_ns(2201)
 # Counts of 100 ns since the year 1 (.NET) and since 1601 (FILETIME) look like nanoseconds of about 1990, or 1974.
 _TICKS_EPOCHS_NS = _start_ns(1), _start_ns(1601)
-AMBIGUOUS_NS = tuple(((FROM_NS - epoch) // 100, (BEFORE_NS - epoch) // 100) for epoch in _TICKS_EPOCHS_NS)
+_TICKS = tuple(((FROM_NS - epoch) // 100, (BEFORE_NS - epoch) // 100) for epoch in _TICKS_EPOCHS_NS)
+# By unit: numbers, from the first up to the last but without it, that look like that unit and may be something else.
+# Twelve digits of a year, month, day, hour and minute would be milliseconds of 1976.
+AMBIGUOUS = {"ms": ((197101010000, 220101010000),), "ns": _TICKS}
 
 _MAX_CHARACTERS = 100
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
@@ -114,7 +118,7 @@ def _of_number(value: float | Decimal, time_format: str) -> int | None:
     if unit not in NS_PER_UNIT:
         return None
     time_ns = number * NS_PER_UNIT[unit]
-    unclear = time_format == "auto" and unit == "ns" and any(a <= time_ns < b for a, b in AMBIGUOUS_NS)
+    unclear = time_format == "auto" and any(a <= number < b for a, b in AMBIGUOUS.get(unit, ()))
     return None if unclear or time_ns.denominator != 1 else _within(int(time_ns))
 
 

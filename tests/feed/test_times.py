@@ -111,6 +111,16 @@ def test_dates_are_midnights_and_other_columns_are_no_times() -> None:
     assert read_times(pl.Series([["2025"]])).to_list() == [None]
 
 
+def test_a_date_and_time_written_as_one_number_is_no_number_of_milliseconds() -> None:
+    numbers = [202501011200, 197101010000, 220012312359, 197101009999, 220101010000]
+    expected = [None, None, None, 197101009999 * 10**6, 220101010000 * 10**6]
+    assert batch(*map(str, numbers)) == expected
+    assert read_times(pl.Series(numbers)).to_list() == expected
+    assert [read_time(number) for number in numbers] == expected
+    assert read_time("202501011200", "ms") == 202501011200 * 10**6
+    assert batch("202501011200", time_format="%Y%m%d%H%M", zone="UTC") == [T_NS]
+
+
 def test_a_format_needs_a_whole_date_and_half_of_the_day() -> None:
     wanted = {"%H:%M:%S": False, "%d/%m %H:%M": False, "%Y-%m-%d %I:%M": False, "%f %f %Y-%m-%d": False, "%Q": False}
     wanted |= {"%Y-%m-%d %I:%M %p": True, "%y%j %H": True, "%Y.%m.%d %H:%M:%S.%f": True, "us": True, "seconds": False}
@@ -178,9 +188,11 @@ def written_times(draw: st.DrawFn) -> tuple[str, int]:
 
 
 def _could_be_something_else(text: str, time_ns: int) -> bool:
-    """Tell whether a bare number could as well be of another unit, .NET ticks or a FILETIME of those years."""
+    """Tell whether a bare number could as well be of another unit, a date, .NET ticks or a FILETIME."""
     if re.fullmatch(r"\d+(\.\d+)?", text) is None:
         return False
+    if re.fullmatch(r"\d{12}(\.\d+)?", text) and "1971" <= text[:4] <= "2200":
+        return True
     if re.fullmatch(r"\d{17,19}", text) is None:
         # Bare ms, us and ns of 1971 and 1972 are too small to be distinguished from a smaller unit in the far future.
         return time_ns < 10**17 and len(text.partition(".")[0]) > 9
