@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feed.files.errors import ReplayFileError
@@ -16,6 +17,10 @@ _BATCH_ROWS = 250_000
 # What pyarrow raises on damaged data: its own exceptions, OSError among them, and ValueError for text that is none.
 _DAMAGE = (pa.ArrowException, OSError, ValueError, EOFError)
 _ERROR_CHARACTERS = 200
+# Some 250,000 years, which is nearly as far as Polars can print moments.
+_MOST_S = 8 * 10**12
+_AS_THEY_ARE = (pa.types.is_integer, pa.types.is_float64, pa.types.is_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Columnar:
             try:
                 batches = self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=_tops(columns))
                 for batch in batches:
-                    table = self._plain(batch, columns)
+                    table = self._plain(_valid(batch), columns)
                     yield Part(done + 1, table.height, table, "", (done + table.height) / total)
                     done += table.height
             except _DAMAGE as error:
@@ -91,9 +96,7 @@ class Columnar:
         for number in range(self._file.num_record_batches):
             share = (number + 1) / total
             try:
-                batch = self._file.get_batch(number)
-                batch.validate(full=True)
-                table = self._plain(batch, columns)
+                table = self._plain(_valid(self._file.get_batch(number)), columns)
             except _DAMAGE as error:
                 problem = f"record batch {number + 1} of {total} is damaged"
                 yield Part(done + 1, 0, None, f"{problem} ({_one_line(error)})", share)
@@ -106,9 +109,7 @@ class Columnar:
         while True:
             number += 1
             try:
-                batch = self._file.read_next_batch()
-                batch.validate(full=True)
-                table = self._plain(batch, columns)
+                table = self._plain(_valid(self._file.read_next_batch()), columns)
             except StopIteration:
                 return
             except _DAMAGE as error:
@@ -135,6 +136,34 @@ class Columnar:
         return pl.DataFrame(found)
 
 
+def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch whose text is UTF-8: a value that is not costs its own row only. Raise for any other damage."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        is_text = [pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in batch.schema.types]
+        as_bytes = [
+            one.view(pa.binary() if pa.types.is_string(one.type) else pa.large_binary()) if text else one
+            for one, text in zip(batch.columns, is_text, strict=True)
+        ]
+        for one in as_bytes:
+            one.validate(full=True)
+        arrays = [
+            pa.array([_marked(value) for value in one.to_pylist()], pa.string()) if text else one
+            for one, text in zip(as_bytes, is_text, strict=True)
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+    return batch
+
+
+def _marked(value: bytes | None) -> str | None:
+    """Return bytes as text; where they are none, with a control character, so that no name or number is read."""
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("utf-8", "backslashreplace") + "\x1a" if value is not None else None
+
+
 def _plain(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as whole numbers, floats of 64 bits, text or moments, exactly as it is.
 
@@ -151,17 +180,24 @@ def _plain(column: pa.ChunkedArray) -> pa.Array:
         return _plain(pa.chunked_array([array]))
     if pa.types.is_timestamp(kind):
         unit = "ms" if kind.unit == "s" else kind.unit
-        array = array.view(pa.timestamp(kind.unit)).cast(pa.timestamp(unit))
+        array = _within_reach(array, kind.unit).cast(pa.timestamp(unit))
         return array.cast(pa.timestamp(unit, "UTC")) if kind.tz else array
     if pa.types.is_date(kind):
-        return array.cast(pa.timestamp("ms"))
+        return _within_reach(array.cast(pa.timestamp("ms")), "ms")
     if pa.types.is_float16(kind):
         array = array.cast(pa.float32())
-    if pa.types.is_integer(kind) or pa.types.is_float64(kind) or pa.types.is_string(kind):
+    if any(is_kind(kind) for is_kind in _AS_THEY_ARE):
         return array
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    if any(is_kind(kind) for is_kind in _BYTES):
         return pa.array([_text_of(one) for one in array.to_pylist()], pa.string())
     return array.cast(pa.string())
+
+
+def _within_reach(array: pa.Array, unit: str) -> pa.Array:
+    """Return moments without their zone; those of years that cannot be printed become others that are as wrong."""
+    most = _MOST_S * 10 ** {"s": 0, "ms": 3, "us": 6}[unit] if unit != "ns" else 2**63 - 1
+    numbers = pc.max_element_wise(array.view(pa.int64()), -most, skip_nulls=False)
+    return pc.min_element_wise(numbers, most, skip_nulls=False).view(pa.timestamp(unit))
 
 
 def _text_of(value: bytes | None) -> str | None:

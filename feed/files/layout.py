@@ -34,7 +34,7 @@ class Layout:
     time_format, zone: as in a feed's mapping. decimal: the decimal mark. absolute: the volume's sign is left out, for
     sources that mark sells by it. rows: path to the rows in a JSON text, as in a feed's mapping. names: the name of an
     instrument by the file's. newest_first: the first row of each file is its newest.
-    sources that mark sells by it. rising_ids: as in a feed's mapping.
+    rising_ids: as in a feed's mapping.
     """
 
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Layout:
             if name in self.sources:
                 chosen[name] = tuple(self._found(one, name, names, where, paths) for one in self.sources[name])
             elif name in open_fields and name in names and name not in taken:
-                chosen[name] = (name,)
+                chosen[name] = (self._found(name, name, names, where, paths),)
         self._require({*chosen, *self.constants}, names, where, sample)
         return Fields(self, chosen)
 

@@ -21,6 +21,8 @@ csv.field_size_limit(1 << 30)
 
 # Decimal numbers of at most 15 digits survive being read as binary floats.
 _LONG_NUMBER = re.compile(rb"[0-9.]{17,}")
+# Fields in which a whole number among floats must not become a float.
+_EXACT = ("time", "instrument", "id")
 _EXPONENT = re.compile(rb"[0-9][eE][+-]?[0-9]")
 
 Record = dict[str, str | None]
@@ -129,12 +131,12 @@ def _clean_json(data: bytes, count: int, fields: Fields | None) -> pl.DataFrame 
     if table.height != count:
         return None
     if fields is not None:
-        exact = {name for ours in ("time", "id") for name in fields.chosen.get(ours, ())}
+        exact = {name for ours in _EXACT for name in fields.chosen.get(ours, ())}
         table = table.select(name for name in fields.columns if name in table.columns)
         if table.width < len(fields.columns):
             return None
     else:
-        exact = {"time", "id"}
+        exact = {*_EXACT}
     rounded = any(table.schema[name].is_float() for name in exact if name in table.columns)
     flat = not any(dtype.is_nested() for dtype in table.dtypes)
     return table if flat and not rounded else None

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -152,6 +153,39 @@ def test_columns_of_every_type_are_read_exactly(tmp_path: Path, name: str, kind:
     assert taken.closes == ([1.1, 2.3] if name == "float32" else [1.5, 2.5])
     assert (taken.ticks["time_ns"] // 1_000_000).to_list() == TIMES
     assert taken.ticks["instrument"].to_list() == ["A", "A"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow file", "arrow stream"])
+def test_text_that_is_no_utf8_costs_its_own_rows(tmp_path: Path, kind: str) -> None:
+    data, ends = b"A\xff\xfeAA", np.array([0, 1, 3, 4, 5], "int32").tobytes()
+    names = pa.Array.from_buffers(pa.string(), 4, [None, pa.py_buffer(ends), pa.py_buffer(data)])
+    table = pa.table({"time": [START_MS + n for n in range(4)], "instrument": names, "price": [1.5, 2.5, 3.5, 4.5]})
+    (tmp_path / "t").write_bytes(arrow(kind, table))
+    taken = take(tmp_path / "t")
+    assert (taken.closes, taken.refused) == ([1.5, 3.5, 4.5], [(2, "bad_instrument")])
+    assert taken.rejects["instrument"][0].startswith(r"\xff\xfe")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("wrong", [2**63 - 1, -(2**63) + 1, 10**17])
+@pytest.mark.parametrize("kind", ["parquet", "arrow file"])
+def test_a_moment_that_cannot_be_printed_costs_its_own_row(tmp_path: Path, kind: str, wrong: int, unit: str) -> None:
+    good = START_MS // 1_000 * 10 ** {"s": 0, "ms": 3, "us": 6}[unit]
+    table = pa.table(
+        {
+            "time": pa.array([good, wrong, None, good], pa.timestamp(unit)),
+            "instrument": ["A"] * 4,
+            "price": [1.5, 2.5, 3.5, 4.5],
+        }
+    )
+    (tmp_path / "t").write_bytes(arrow(kind, table))
+    taken = take(tmp_path / "t")
+    assert (taken.closes, taken.refused) == ([1.5, 4.5], [(2, "bad_time"), (3, "bad_time")])
+
+
+def test_an_arrow_file_that_polars_wrote_is_read(tmp_path: Path) -> None:
+    pl.DataFrame(PLAIN.to_pydict()).write_ipc(tmp_path / "t")
+    assert take(tmp_path / "t").closes == CLOSES
 
 
 def test_a_column_that_holds_lists_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -151,6 +151,17 @@ def test_one_float_among_whole_times_rounds_none_of_them(tmp_path: Path) -> None
     assert taken.read == 2
 
 
+def test_one_float_among_names_that_are_numbers_changes_none_of_them(tmp_path: Path) -> None:
+    names = ["600519", "1.5", "700"]
+    rows = (f'{{"time": {START_MS + n}, "instrument": {name}, "price": 1}}\n' for n, name in enumerate(names))
+    assert read(tmp_path, "".join(rows)).ticks["instrument"].to_list() == names
+
+
+def test_a_column_that_a_file_has_twice_is_not_read_as_a_field(tmp_path: Path) -> None:
+    with pytest.raises(ReplayFileError, match="has 2 columns price; name the columns with --columns"):
+        read(tmp_path, f"time,instrument,price,price\n{START_MS},A,1,2\n")
+
+
 def test_a_mapping_of_a_feed_reads_a_file(tmp_path: Path) -> None:
     mapping = RowMapping(time="T", instrument="=A", price_bid="b", price_ask="['a b']", time_format="s", zone="UTC")
     layout = Layout().with_mapping(mapping)
