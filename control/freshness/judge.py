@@ -236,7 +236,8 @@ def _of_bars(flow: Flow, shown: ShownFrame | None) -> Freshness:
     tick_ms = shown.tick_ms if shown and shown.tick_ms is not None else read_ms
     tick_age_ms, behind, source = flow.read_ms - (tick_ms or 0), flow.behind(makers), flow.source
     assert source is not None
-    if behind and (source.ended or tick_age_ms > _BEHIND_AFTER_MS):
+    # By what the jobs read last, of whatever instrument: in a busy log some ticks are always under way.
+    if behind and (source.ended or flow.read_ms - (read_ms or 0) > _BEHIND_AFTER_MS):
         return Freshness(Level.CATCHING_UP, f"The bars are catching up: {behind:,} ticks to go.")
     if shown and shown.newest_tick_ms is not None and shown.newest_tick_ms - (tick_ms or 0) > _BEHIND_AFTER_MS:
         older = age(shown.newest_tick_ms - (tick_ms or 0))

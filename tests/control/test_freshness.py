@@ -191,6 +191,14 @@ def test_an_instrument_is_quiet_while_its_feed_says_that_it_misses_nothing() -> 
     assert found.sentence == "The feed market is behind: no prices of the last 10 min have come yet."
 
 
+def test_a_quiet_instrument_is_live_although_ticks_of_others_have_just_come() -> None:
+    quiet = ShownFrame(SECOND, NOW_MS - 3_600_000, NOW_MS - 3_600_000)
+    busy = Flow(NOW_MS, (source(),), (progress(),), 1_301)
+    assert freshness(busy.of("AAA"), quiet).level is Level.LIVE
+    behind = replace(busy, progress=(progress(tick_age_ms=60_000),))
+    assert freshness(behind.of("AAA"), quiet).level is Level.CATCHING_UP
+
+
 def test_an_instrument_is_judged_by_its_own_shard() -> None:
     names = [f"N{number}" for number in range(40)]
     rows = tuple(wrote("bars", "1s", silent_ms=100 if shard else 9_000, shard=shard, shards=2) for shard in range(2))
