@@ -91,6 +91,18 @@ def test_a_full_page_since_a_time_is_followed_by_another_question() -> None:
     assert one.states[-1].gaps == 0
 
 
+def test_a_full_page_that_is_newest_first_and_begins_after_the_time_asked_for_is_a_gap() -> None:
+    def newest_since(question: Asked, _: int) -> object:
+        since_ns = int(question.query["since"])
+        return {"d": [one for one in (trade(n) for n in range(95)) if int(str(one["time"])) >= since_ns][:-11:-1]}
+
+    query = {"i": "{instrument}", "since": "{since_ns}", "limit": "10"}
+    one = polls(newest_since, lambda one: completions(one) >= 1, query=query)
+    assert len(one.ticks()) == 10
+    assert one.states[-1].gaps >= 1
+    assert "there are more than were read at once" in one.states[-1].sentence
+
+
 def test_more_rows_of_one_time_than_a_page_holds_are_a_gap() -> None:
     body = {"d": [trade(n, at_s=1) for n in range(10)]}
     query = {"i": "{instrument}", "since": "{since_ns}"}

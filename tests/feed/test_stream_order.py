@@ -46,6 +46,12 @@ def test_rows_of_one_time_and_message_stay_as_they_were_sent() -> None:
     assert prices(in_order([counted], rising=True)[0].rows) == [1, 0, 2]
 
 
+@pytest.mark.parametrize("field", ["time", "instrument"])
+def test_a_row_without_a_time_or_a_name_goes_on_to_be_a_reject(field: str) -> None:
+    (found,) = in_order([[row(0, 1), {**row(1, 2), field: None}]], rising=False)
+    assert (prices(found.rows), [one["price"] for one in found.unplaced]) == ([1], [2])
+
+
 def test_what_was_fetched_goes_before_what_was_live_at_the_same_time() -> None:
     lane = Lane("A", consecutive=False, since_ns=T_MS * MS_NS)
     lane.reconnected(hold=True)

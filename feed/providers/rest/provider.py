@@ -229,8 +229,11 @@ class RestProvider:
             if pages is None or not pages.newest_first:
                 whole: bool | None = following is None or count < _MOST_PAGES
                 if self._is_cut(page):
+                    delivered.oldest_first(page.rows)  # which takes note of the order, also of a first answer
                     following = self._since_newest(delivered, asking, page.rows)
-                    whole = None if delivered.newest_first else following is not None and count < _MOST_PAGES
+                    whole = following is not None and count < _MOST_PAGES
+                    if delivered.newest_first:
+                        whole = None if delivered.knows(group) else delivered.reaches(page.rows, start_ns)
                 yield page.rows, whole
                 if pages and pages.stays and following and following.cursor:
                     delivered.pages[name] = following.cursor

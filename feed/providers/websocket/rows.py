@@ -14,10 +14,13 @@ RawRow = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Ordered:
-    """The rows of one message by time, in the source's own order where these are equal; and those without a time."""
+    """The rows of one message by time, in the source's own order where these are equal.
+
+    unplaced: those without a time or an instrument, which become rejects.
+    """
 
     rows: list[Row] = field(default_factory=list)
-    timeless: list[RawRow] = field(default_factory=list)
+    unplaced: list[RawRow] = field(default_factory=list)
 
 
 def in_order(groups: Sequence[Sequence[RawRow]], *, rising: bool, backfilled: bool = False) -> list[Ordered]:
@@ -33,8 +36,8 @@ def _ordered(rows: Sequence[RawRow], times: Sequence[int | None], rising: bool, 
     ids = [_id(row, rising) for row in rows]
     found = Ordered()
     for at_ns, row_id, row in zip(times, ids, rows, strict=True):
-        if at_ns is None:
-            found.timeless.append(row)
+        if at_ns is None or row.get("instrument") is None:
+            found.unplaced.append(row)
         else:
             found.rows.append(Row(at_ns, row_id, row, backfilled))
     if len(rows) > 1:

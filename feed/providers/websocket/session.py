@@ -269,7 +269,7 @@ class Session:
     def _put_in(self, group: Ordered) -> int | None:
         """Put rows into the lanes of their instruments; return the newest time of them."""
         now_ms = self._clock_ms()
-        self._ready += group.timeless
+        self._ready += group.unplaced
         limit_ns = (self._provider_ms(now_ms) + _FUTURE_MS) * _NS_PER_MS
         newest_ns = None
         for row in group.rows:
