@@ -125,9 +125,12 @@ def _with_offsets(table: pl.DataFrame, offsets: pl.Series) -> pl.DataFrame:
 
 
 def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
-    """Give columns our names; where some messages have ours already, both are one."""
-    for theirs, ours in columns.items():
-        if theirs in table.columns and theirs != ours:
-            column = pl.coalesce(ours, theirs) if ours in table.columns else pl.col(theirs)
-            table = table.with_columns(column.alias(ours)).drop(theirs)
-    return table
+    """Give columns our names. A mapped column wins; one of our own name counts in messages that lack the mapped one."""
+    there = {theirs: ours for theirs, ours in columns.items() if theirs in table.columns}
+    own = [name for name in table.columns if name not in there]
+    if "price" in there.values():
+        own = [name for name in own if name not in ("price_open", "price_close")]
+    sources: dict[str, list[str]] = {}
+    for name, ours in [*there.items(), *zip(own, own, strict=True)]:
+        sources.setdefault(ours, []).append(name)
+    return table.select(pl.coalesce(names).alias(ours) for ours, names in sources.items())

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
+import polars as pl
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -25,7 +26,7 @@ from feed.ingest import feed
 from feed.intake import Intake
 from feed.provider import ProviderError
 from feed.providers import kafka_topic
-from feed.providers.kafka import KafkaProvider
+from feed.providers.kafka import KafkaProvider, _named
 from feed.settings import FeedSettings, PricesTopic
 from feed.ticklog import Source, TickLog
 
@@ -207,6 +208,19 @@ def test_the_feed_of_a_home_reads_the_topic_its_settings_name(home: Home, prices
     finally:
         stop.set()
         running.join()
+
+
+@pytest.mark.parametrize("columns", [{"last": "price", "price": "volume"}, {"price": "volume", "last": "price"}])
+def test_a_mapped_column_wins_over_one_of_the_fields_own_name(columns: dict[str, str]) -> None:
+    table = pl.DataFrame({"line": [1, 2], "last": [5.1, 5.2], "price": [4900, 4901], "price_open": [7, 7], "x": [1, 1]})
+    assert _named(table, columns).to_dict(as_series=False) == {
+        "price": [5.1, 5.2],
+        "volume": [4900, 4901],
+        "line": [1, 2],
+        "x": [1, 1],
+    }
+    both = pl.DataFrame({"last": [5.1, None], "price": [4900.0, 4901.0]})
+    assert _named(both, {"last": "price"}).to_dict(as_series=False) == {"price": [5.1, 4901.0]}
 
 
 def test_a_topic_that_is_not_there_is_a_sentence(prices: Prices) -> None:
