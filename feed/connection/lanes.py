@@ -4,7 +4,7 @@ A tick that comes back later than the lateness allows would be too late for its 
 what is live waits, for a while, until what is missing has been fetched.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -53,8 +53,8 @@ class Lane:
         self.resuming = False
         self._consecutive = consecutive
         self._ids = Ids()
-        # The times of each (id, content): the same id with another content or time is another tick.
-        self._recent: OrderedDict[tuple[int | str, str], deque[int]] = OrderedDict()
+        # The times of each content and id in one text: the same id with another content or time is another tick.
+        self._recent: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         # Ids of the time newest_ns as an earlier version kept them: without a content, and of text as numbers.
         self._recent_ids: frozenset[int | str] = frozenset()
         self._restored_ns = self._floor_ns = self._overlapping_to_ns = 0
@@ -126,7 +126,7 @@ class Lane:
             "since_ns": self.since_ns,
         }
         if not self._consecutive and self.newest_ns is not None:
-            kept["recent"] = [key for key, times in self._recent.items() if self.newest_ns in times]
+            kept["recent_ticks"] = [key for key, times in self._recent.items() if self.newest_ns in times]
         return {name: value for name, value in {**kept, "hole_ns": self._hole_ns}.items() if value}
 
     @classmethod
@@ -141,12 +141,9 @@ class Lane:
         if lane.newest_ns is not None:
             # Whatever is older was delivered, but for what a late tick may still bring once there is a newer one.
             lane._floor_ns = lane.newest_ns - 1
-            recent = state.get("recent")
-            for one in recent if isinstance(recent, list) else ():
-                if isinstance(one, list | tuple):
-                    lane._recent[(one[0], one[1])] = deque([lane.newest_ns], _TIMES_KEPT)
-                else:
-                    lane._recent_ids |= {one}
+            recent, ids = state.get("recent_ticks"), state.get("recent")
+            lane._recent.update(dict.fromkeys(recent if isinstance(recent, list) else (), (lane.newest_ns,)))
+            lane._recent_ids = frozenset(ids if isinstance(ids, list) else ())
             lane._restored_ns = lane.newest_ns
         return lane
 
@@ -180,16 +177,16 @@ class Lane:
         # What repeats itself after a reconnect can be older than the ids that are remembered.
         repeats = row.backfilled or self._overlapping_to_ns > 0
         watched_ns = self._floor_ns if self.newest_ns is not None else (self.since_ns or 0) - 1
-        key = (row.id, content_of(row.values))
+        key = f"{content_of(row.values)}{row.id}"
         if self._was_recent(row, key) or (repeats and row.time_ns <= watched_ns):
             return True
         self._overlapping_to_ns = 0 if row.time_ns > self._overlapping_to_ns else self._overlapping_to_ns
-        self._recent.setdefault(key, deque(maxlen=_TIMES_KEPT)).append(row.time_ns)
+        self._recent[key] = (*self._recent.get(key, ()), row.time_ns)[-_TIMES_KEPT:]
         if len(self._recent) > _RECENT_IDS:
             self._floor_ns = max(self._floor_ns, *self._recent.popitem(last=False)[1])
         return False
 
-    def _was_recent(self, row: Row, key: tuple[int | str, str]) -> bool:
+    def _was_recent(self, row: Row, key: str) -> bool:
         if any(same_time(row.time_ns, at_ns) for at_ns in self._recent.get(key, ())):
             return True
         earlier = self._recent_ids and (row.id in self._recent_ids or id_of(row.id) in self._recent_ids)
