@@ -18,7 +18,8 @@ from control.texts import age, moment
 SILENT_AFTER_MS = 1_800
 _BEHIND_AFTER_MS = 5_000
 # A live source that is well says at least so often up to when it is complete, unless it only asks now and then.
-_INCOMPLETE_AFTER_MS = 60_000
+# Bars of a longer frame wait longer for it, but not so long that they lack hours.
+_INCOMPLETE_AFTER_MS, _INCOMPLETE_AFTER_AT_MOST_MS = 60_000, 3_600_000
 _LOOK = "./barmill status says more."
 _RESTARTED = f"It is restarted automatically; {_LOOK}"
 _GIVEN_UP = (State.FAILED, State.REFUSED, State.CANCELED, State.FINISHED)
@@ -244,7 +245,8 @@ def _of_bars(flow: Flow, shown: ShownFrame | None) -> Freshness:
         return Freshness(Level.LATE, f"These {shown.frame.text} bars end {older} before the newest price.", tick_ms)
     complete_ms = source.complete_to_ms
     if source.live and complete_ms is not None and not source.ended:
-        allowed_ms = max(_INCOMPLETE_AFTER_MS, shown.frame.length_ms if shown else 0)
+        length_ms = shown.frame.length_ms if shown else 0
+        allowed_ms = min(max(_INCOMPLETE_AFTER_MS, length_ms), _INCOMPLETE_AFTER_AT_MOST_MS)
         missing_ms = flow.read_ms - max(complete_ms, tick_ms or 0)
         if missing_ms > allowed_ms:
             said = f"The feed {source.name} is behind: no prices of the last {age(missing_ms)} have come yet."

@@ -191,6 +191,14 @@ def test_an_instrument_is_quiet_while_its_feed_says_that_it_misses_nothing() -> 
     assert found.sentence == "The feed market is behind: no prices of the last 10 min have come yet."
 
 
+@pytest.mark.parametrize("text", ["1d", "1w"])
+def test_a_long_frame_is_not_live_while_its_feed_has_missed_hours(text: str) -> None:
+    since_ms = NOW_MS - 3 * 3_600_000
+    flow = Flow(NOW_MS, (replace(source(), complete_to_ms=since_ms),), (progress(),), 1_001)
+    found = freshness(flow, ShownFrame(parse_frame(text), since_ms, since_ms))
+    assert (found.level, found.since_ms) == (Level.LATE, since_ms)
+
+
 def test_a_quiet_instrument_is_live_although_ticks_of_others_have_just_come() -> None:
     quiet = ShownFrame(SECOND, NOW_MS - 3_600_000, NOW_MS - 3_600_000)
     busy = Flow(NOW_MS, (source(),), (progress(),), 1_301)
