@@ -148,7 +148,9 @@ class Lane:
         return lane
 
     def _take_counted(self, row: Row, number: int) -> list[Row]:
-        if number in self._ids and not row.backfilled and row.time_ns > (self.newest_ns or row.time_ns):
+        newest_ns = self.newest_ns or row.time_ns
+        is_newer = row.time_ns > newest_ns and not same_time(row.time_ns, newest_ns)
+        if number in self._ids and not row.backfilled and is_newer:
             # A repeat is no newer than what was delivered, so the provider counts from a lower number again.
             self._ids, self._hole_ns = Ids(), None
         newest = self._ids.newest
