@@ -1,6 +1,7 @@
 """Damaged blocks of the tick log: found by whoever reads one, put aside, counted, and told of; reading continues.
 
-damaged_blocks  a block that could not be read, as it was, with when it was found and why; seen: somebody has run
+damaged_blocks  a block that could not be read, as it was (without data where SQLite cannot read its pages, and then
+                it is in blocks, too), with when it was found and why; seen: somebody has run
                 ./barmill repair since, so there is no more alert
 """
 
@@ -65,11 +66,14 @@ def read_block(db: Database, first_sequence: int) -> pl.DataFrame:
     """Return the ticks of a block; raise DamagedBlockError."""
     try:
         query = "SELECT rows, data, crc FROM blocks WHERE first_sequence = ?"
-        rows, data, crc = db.conn.execute(query, (first_sequence,)).fetchone()
+        row = db.conn.execute(query, (first_sequence,)).fetchone()
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
         raise DamagedBlockError(f"its pages in the file are damaged ({error})") from error
+    if row is None:
+        raise DamagedBlockError("another process has put it aside")
+    rows, data, crc = row
     if crc is not None and checksum(data) != crc:
         raise DamagedBlockError("its checksum is wrong")
     try:
@@ -85,22 +89,40 @@ def read_block(db: Database, first_sequence: int) -> pl.DataFrame:
 def put_aside(db: Database, found: Mapping[int, str]) -> None:
     """Put damaged blocks, given by their first sequence with what is wrong, out of the way of every reader.
 
-    Where that is not possible they stay, and each reader finds out for itself. db: the log, open for writing or not.
+    SQLite can neither copy nor delete a block whose pages are damaged: it is noted and stays, and each reader passes
+    over it. Where not even that is possible, each reader finds out for itself. db: the log, open for writing or not.
     """
-    for first, problem in found.items():
-        logger.warning("The block of the tick log at sequence %d is damaged: %s.", first, problem)
     try:
         path = Path(db.conn.execute("PRAGMA database_list").fetchone()[2])
-        with closing(open_for_writing(path).conn) as connection, immediate(Database(connection)):
+        with closing(open_for_writing(path).conn) as connection:
             for first, problem in found.items():
-                connection.execute(
-                    "INSERT INTO damaged_blocks SELECT first_sequence, rows, source, min_time_ns, max_time_ns,"
-                    " received_ms, data, crc, ?, ?, 0 FROM blocks WHERE first_sequence = ?",
-                    (now_ms(), problem, first),
-                )
-                connection.execute("DELETE FROM blocks WHERE first_sequence = ?", (first,))
+                if not _moved(connection, first, problem, with_data=True):
+                    _moved(connection, first, problem, with_data=False)
     except sqlite3.DatabaseError as error:
         logger.warning("Damaged blocks of the tick log could not be put aside: %s", error)
+
+
+def _moved(connection: sqlite3.Connection, first: int, problem: str, *, with_data: bool) -> bool:
+    """Move a block to damaged_blocks, or only note it there; tell whether that was possible. Noted once is enough."""
+    # The checksum lies behind the data, on the damaged pages.
+    data = "data, crc" if with_data else "NULL, NULL"
+    try:
+        with immediate(Database(connection)):
+            noted = connection.execute(
+                "INSERT INTO damaged_blocks SELECT first_sequence, rows, source, min_time_ns, max_time_ns, received_ms,"
+                f" {data}, ?, ?, 0 FROM blocks WHERE first_sequence = ?"
+                " AND first_sequence NOT IN (SELECT first_sequence FROM damaged_blocks)",
+                (now_ms(), problem, first),
+            ).rowcount
+            if with_data:
+                connection.execute("DELETE FROM blocks WHERE first_sequence = ?", (first,))
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return False
+    if noted:
+        logger.warning("The block of the tick log at sequence %d is damaged: %s.", first, problem)
+    return True
 
 
 def damaged_blocks(db: Database) -> list[Damaged]:

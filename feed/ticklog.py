@@ -284,7 +284,7 @@ class TickLog:
             first = first if parts else max(sequence, end)
             epoch = self.epoch_before(first + rows)
         finally:
-            conn.execute("COMMIT")
+            conn.execute("ROLLBACK")  # nothing was written, and after damaged pages COMMIT reports the damage once more
         self._put_aside()
         return Backlog(first, pl.concat(parts) if parts else None, source, sources, end, epoch, damaged_to_ns)
 
@@ -303,10 +303,21 @@ class TickLog:
             damage.put_aside(self._db, found)
 
     def _each(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Yield (first sequence, ticks) of the blocks whose first sequences a query gives, without damaged ones."""
-        for (first,) in self._db.conn.execute(query, values).fetchall():
-            if (ticks := self._ticks_of(first)) is not None:
-                yield first, ticks
+        """Yield (first sequence, ticks) of the blocks whose first sequences a query gives, without damaged ones.
+
+        All is as of one moment, so compaction and retention take nothing away meanwhile.
+        """
+        conn = self._db.conn
+        alone = not conn.in_transaction
+        if alone:
+            conn.execute("BEGIN")
+        try:
+            for (first,) in conn.execute(query, values).fetchall():
+                if (ticks := self._ticks_of(first)) is not None:
+                    yield first, ticks
+        finally:
+            if alone:
+                conn.execute("ROLLBACK")
         self._put_aside()
 
     def blocks(self) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -140,7 +140,10 @@ def drop_beyond(db: Database, max_bytes: int, unread_from: int = ALL_IS_READ) ->
 
 
 def _drop_before(db: Database, sequence: int, unread_from: int) -> int:
-    where, values = "WHERE first_sequence < ? AND first_sequence + rows <= ?", (sequence, unread_from)
+    # SQLite cannot delete what is on damaged pages (see feed/damage.py); that must not keep the rest.
+    stuck = "SELECT first_sequence FROM damaged_blocks WHERE data IS NULL"
+    where = f"WHERE first_sequence < ? AND first_sequence + rows <= ? AND first_sequence NOT IN ({stuck})"
+    values = (sequence, unread_from)
     with immediate(db):
         rows, newest_ns = db.conn.execute(f"SELECT sum(rows), max(max_time_ns) FROM blocks {where}", values).fetchone()
         if not rows:

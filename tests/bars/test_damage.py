@@ -16,7 +16,8 @@ from bar.verification import verify
 from feed.damage import damage_problem, damaged_blocks, mark_seen
 from feed.duplicates import RecentIds
 from feed.ticklog import TickLog
-from feed.upkeep import compact
+from feed.unread import ALL_IS_READ
+from feed.upkeep import compact, drop_older
 from tests.bars.test_shard import Market
 from tests.bars.ticks import START_MS
 
@@ -76,6 +77,36 @@ def test_a_flipped_bit_is_found_by_the_checksum(market: Market) -> None:
     three_blocks(market)
     damage_block(market, 3)
     assert [first for first, _ in market.log.blocks()] == [1, 5]
+
+
+def damage_page_of_block(market: Market, sequence: int) -> None:
+    """Overwrite a page of the file that holds a part of a large block."""
+    conn, path = market.log.db.conn, market.spec.ticks_db
+    data = conn.execute("SELECT data FROM blocks WHERE first_sequence = ?", (sequence,)).fetchone()[0]
+    conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (size,) = conn.execute("PRAGMA page_size").fetchone()
+    market.log.close()
+    with path.open("r+b") as file:
+        content = file.read()
+        file.seek(content.index(data[len(data) // 2 :][:32]) // size * size)
+        file.write(random.Random(1).randbytes(size))
+    market.log = TickLog.open(path)
+
+
+def test_damaged_pages_of_a_block_stop_neither_job_nor_retention(market: Market) -> None:
+    chance = random.Random(1)
+    for minute in range(3):
+        market.append(*((minute * 60_000 + n * 20, "A", chance.random(), chance.random()) for n in range(2_000)))
+    damage_page_of_block(market, 2_001)
+    while not market.caught_up():
+        market.poll()
+    assert sum(ticks for _, _, ticks, _ in market.bars()) == 4_000
+    assert [first for first, _ in market.log.blocks()] == [1, 4_001]
+    (lost,) = damaged_blocks(market.log.db)
+    assert (lost.first_sequence, lost.rows) == (2_001, 2_000)
+    assert "2,000 ticks of market" in damage_problem(market.spec.ticks_db)
+    assert verify(market.spec.ticks_db, market.spec.bars_db, lambda _: None).damaged == 2_000
+    assert drop_older(market.log.db, ALL_IS_READ) == 4_000
 
 
 def test_bars_made_before_the_damage_are_not_called_wrong(market: Market) -> None:

@@ -106,6 +106,16 @@ def test_compaction_changes_blocks_and_no_sequence(log: TickLog) -> None:
     assert compact(log.db, now_ms() + 1) == 0
 
 
+def test_what_is_read_block_by_block_is_of_one_moment(log: TickLog, tmp_path: Path) -> None:
+    written = pl.concat([append(log, 3, at_ms=n * 100) for n in range(4)])
+    with TickLog.read_only(tmp_path / "ticks.sqlite") as reader:
+        blocks = reader.blocks()
+        parts = [next(blocks)[1]]
+        assert compact(log.db, now_ms() + 1) == 4
+        drop_older(log.db, now_ms() + 1)
+        assert pl.concat([*parts, *(ticks for _, ticks in blocks)]).equals(written)
+
+
 def test_recent_blocks_are_left_alone(log: TickLog) -> None:
     append(log, 2)
     append(log, 2)
