@@ -97,7 +97,7 @@ def _key_of(feed: Feed, home: Home, settings: Settings) -> Callable[[], str] | N
     return None if name is None else lambda: _key(home, name, hosts)
 
 
-def _key(home: Home, name: str, hosts: Sequence[str] = ()) -> str:
+def _key(home: Home, name: str, hosts: Sequence[str] | None = None) -> str:
     """Look a key up at the moment of its use; hosts: where a feed sends it."""
     try:
         with KeyStore.open(home, FEED) as store:
@@ -106,7 +106,7 @@ def _key(home: Home, name: str, hosts: Sequence[str] = ()) -> str:
         raise KeyMissingError(str(error)) from error
 
 
-def _password(home: Home, brokers: KafkaConnection, hosts: Sequence[str] = ()) -> str | None:
+def _password(home: Home, brokers: KafkaConnection, hosts: Sequence[str] | None = None) -> str | None:
     """Look the password for Kafka up at the moment of its use; hosts: where a feed sends it."""
     try:
         return password(home, brokers, FEED, hosts)

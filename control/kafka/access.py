@@ -20,7 +20,7 @@ class AccessError(ControlError):
     """The brokers answer, but not to us; the sentence says what to change."""
 
 
-def password(home: Home, brokers: KafkaConnection, actor: Actor, hosts: Sequence[str] = ()) -> str | None:
+def password(home: Home, brokers: KafkaConnection, actor: Actor, hosts: Sequence[str] | None = None) -> str | None:
     """Return the password, or None where none is asked for; raise KeyStoreError where it cannot be had.
 
     hosts: where a feed sends it, as in KeyStore.reveal.

@@ -51,8 +51,13 @@ def checked_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def check_hosts(name: str, bound: Sequence[str], asked: Iterable[str]) -> None:
-    """Raise KeyHostError where a key may not be sent to one of these; without hosts it stays on this machine."""
+def check_hosts(name: str, bound: Sequence[str], asked: Sequence[str]) -> None:
+    """Raise KeyHostError where a key may not be sent to one of these; a key without hosts stays on this machine.
+
+    The same where nothing is asked, since then it is not known where the key would go.
+    """
+    if not asked:
+        raise KeyHostError(f"The key {name!r} is not sent, since the settings of the feed do not say to which host.")
     for host in (one.lower().strip("[]") for one in asked):
         if not any(_fits(host, one) for one in bound) and (bound or not is_loopback(host)):
             where = f"is bound to {', '.join(bound)}" if bound else "is bound to no host"
@@ -85,8 +90,16 @@ def hosts_in(kind: str, settings: str) -> tuple[str, ...]:
 
 
 def hosts_of_brokers(bootstrap: str) -> tuple[str, ...]:
-    """Return the hosts of "host:port,host:port"."""
-    return tuple(one.strip().rpartition(":")[0].strip("[]").lower() for one in bootstrap.split(",") if ":" in one)
+    """Return the hosts of "host:port,host:port", each read as librdkafka does: the port may be missing."""
+    return tuple(_host_of_broker(one.strip()) for one in bootstrap.split(",") if one.strip())
+
+
+def _host_of_broker(broker: str) -> str:
+    _, scheme, address = broker.partition("://")
+    address = address.partition("/")[0] if scheme else broker
+    host, colon, _ = address.rpartition(":")
+    with_port = colon and (":" not in host or host.endswith("]"))
+    return (host if with_port else address).strip("[]").lower() or "localhost"
 
 
 def _fits(host: str, bound: str) -> bool:

@@ -126,11 +126,11 @@ class KeyStore:
             row, kek = self._sealed(info, before.id, secret)
         return self._write("key.rotate", before, row, kek)
 
-    def reveal(self, name: str, hosts: Sequence[str] = ()) -> str:
+    def reveal(self, name: str, hosts: Sequence[str] | None = None) -> str:
         """Return a key in the clear, for the moment of its use.
 
-        hosts: where it will be sent; raise KeyHostError if the key is not bound to each of these. Only for what is set
-        in the home's own files, and not by a feed, are they left out.
+        hosts: where it will be sent; raise KeyHostError if there are none, or the key is not bound to each of these.
+        None only for what is set in the home's own files, and not by a feed.
         """
         row, secret = self._look_up("key.reveal", name, hosts)
         with self._action("key.reveal", name):
@@ -216,12 +216,13 @@ class KeyStore:
             change.before, change.after = _shown(before.info) if before else None, _shown(row.info)
         return row.info
 
-    def _look_up(self, action_name: str, name: str, hosts: Sequence[str] = ()) -> tuple[Row, str]:
+    def _look_up(self, action_name: str, name: str, hosts: Sequence[str] | None = None) -> tuple[Row, str]:
         """Return a key's row and its secret, which may be used only once the action is on record."""
         with self._preparation(action_name, name):
             row = read_row(self._db, name)
             _check_usable(row.info)
-            check_hosts(name, row.info.hosts, hosts)
+            if hosts is not None:
+                check_hosts(name, row.info.hosts, hosts)
             if row.info.reference is not None:
                 return row, parse_reference(row.info.reference).look_up()
             return row, self._opened(row)

@@ -15,7 +15,7 @@ from control.feeds.store import Feeds
 from control.home import Home
 from control.keys.envelope import seal
 from control.keys.files import make_kek_file
-from control.keys.hosts import KeyHostError, check_hosts, checked_hosts, hosts_of_provider
+from control.keys.hosts import KeyHostError, check_hosts, checked_hosts, hosts_of_brokers, hosts_of_provider
 from control.keys.records import keystore_migrations
 from control.keys.store import KeyStore, KeyStoreError, TamperedSecretError
 from control.people.roles import Actor
@@ -34,6 +34,12 @@ ROWS = {"rows": "d", "time": "t", "price": "p", "instrument": "=A"}
 
 def rest(url: str) -> str:
     return json.dumps({"base_url": url, "headers": {"X-Key": "{key}"}, "rows": ROWS})
+
+
+def kafka(bootstrap: str) -> str:
+    return json.dumps({
+        "bootstrap": bootstrap, "topic": "t", "protocol": "SASL_SSL", "username": "u", "password_key": "theirs"
+    })  # fmt: skip
 
 
 def test_a_key_goes_to_its_hosts_and_to_no_other(home: Home) -> None:
@@ -82,13 +88,10 @@ def test_only_the_secret_itself_binds_a_key_to_other_hosts(home: Home) -> None:
             feeds, ADA, "fx", "websocket",
             json.dumps({**json.loads(READY_MADE["finnhub"].settings), "url": "wss://evil.net"}), "theirs",
         ),
-        lambda feeds: add(
-            feeds, ADA, "fx", "kafka",
-            json.dumps({
-                "bootstrap": "api.example.com:9092,evil.net:9092", "topic": "t", "protocol": "SASL_SSL",
-                "username": "u", "password_key": "theirs",
-            }),
-        ),
+        lambda feeds: add(feeds, ADA, "fx", "kafka", kafka("api.example.com:9092,evil.net:9092")),
+        lambda feeds: add(feeds, ADA, "fx", "kafka", kafka("evil.net")),
+        lambda feeds: add(feeds, ADA, "fx", "kafka", kafka("api.example.com:9092,evil.net")),
+        lambda feeds: add(feeds, ADA, "fx", "kafka", kafka("SASL_SSL://evil.net:9092/api.example.com:9092")),
     ],
 )  # fmt: skip
 def test_no_feed_is_made_that_would_send_a_key_elsewhere(home: Home, make: Callable[[Feeds], object]) -> None:
@@ -115,9 +118,31 @@ def test_a_feed_that_was_made_before_is_refused_the_key(home: Home) -> None:
         assert server.asked == []
 
 
-def test_a_password_is_not_sent_as_it_is_without_tls(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("bootstrap", "hosts"),
+    [
+        ("One.example.com:9092, two.example.com", ("one.example.com", "two.example.com")),
+        ("[2001:db8::1]:9092,[::1],2001:db8::2", ("2001:db8::1", "::1", "2001:db8::2")),
+        ("SSL://one.example.com:9092/two.example.com", ("one.example.com",)),
+        (":9092,", ("localhost",)),
+    ],
+)
+def test_brokers_are_read_as_the_client_reads_them(bootstrap: str, hosts: tuple[str, ...]) -> None:
+    assert hosts_of_brokers(bootstrap) == hosts
+
+
+def test_a_key_is_not_sent_where_no_host_is_known(home: Home) -> None:
+    with KeyStore.open(home, ADA) as keys:
+        keys.add("theirs", "rest", SECRET)
+        with pytest.raises(KeyHostError, match="do not say to which host"):
+            keys.reveal("theirs", ())
+        assert keys.reveal("theirs") == SECRET
+
+
+@pytest.mark.parametrize("port", [":9092", ""])
+def test_a_password_is_not_sent_as_it_is_without_tls(home: Home, port: str) -> None:
     given = {
-        "bootstrap": "kafka.example.com:9092", "topic": "t", "protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN",
+        "bootstrap": f"kafka.example.com{port}", "topic": "t", "protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN",
         "username": "u", "password_key": "theirs",
     }  # fmt: skip
     with KeyStore.open(home, ADA) as keys, Feeds.open(home) as feeds:
