@@ -7,16 +7,18 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bar.damage import forget_damage, store_problem
+from bar.damage import forget_damage, is_damage, store_problem
 from bar.salvage import salvage
 from bar.sqlite_file import StoreMissingError, open_for_reading
 from cli.errors import UserError
 from control.home import Home
+from control.machine.processes import Supervisor
 from control.machine.service import is_at_work
 from feed.damage import mark_seen
 from feed.ticklog import TickLog
 
-_WRITERS = ("ingest", "controller", "app", "materialiser", "shipper")
+# Those that note themselves; in containers there is no supervisor.
+_WRITERS = ("ingest", "controller", "materialiser", "shipper")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check both stores, repair what is damaged, and say what was found."""
     home = Home.find()
-    running = [name for name in _WRITERS if is_at_work(home, name)]
-    if running:
+    if Supervisor(home).running or any(is_at_work(home, name) for name in _WRITERS):
         raise UserError("Barmill is running; stop it with ./barmill down, then run ./barmill repair again.")
     blocks, ticks = _tick_log(home)
     kept, old = _bar_store(home, anyway=args.store)
@@ -62,12 +63,14 @@ def _bar_store(home: Home, *, anyway: bool) -> tuple[dict[str, int] | None, str 
     if not path.exists() or not (anyway or store_problem(path) or not _is_whole(path)):
         return None, None
     new = path.with_name(f"{path.name}.new")
-    for name in _files(new):
-        name.unlink(missing_ok=True)
+    _remove(new)
     try:
         kept = salvage(path, new)
-    except sqlite3.DatabaseError:  # not even its list of tables can be read
-        kept = {}
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):  # a full disk, say: then what is salvaged is not all there is
+            _remove(new)
+            raise UserError(f"The bar store could not be made again, and is as it was ({error}).") from error
+        kept = {}  # not even its list of tables can be read
     aside = path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.old")
     for one, other in zip(_files(path), _files(aside), strict=True):
         if one.exists():
@@ -84,8 +87,15 @@ def _is_whole(path: Path) -> bool:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
     except StoreMissingError:
         return True
-    except sqlite3.DatabaseError:
-        return False
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            return False
+        raise UserError(f"The bar store could not be checked, and is as it was ({error}).") from error
+
+
+def _remove(path: Path) -> None:
+    for one in _files(path):
+        one.unlink(missing_ok=True)
 
 
 def _files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -53,6 +54,23 @@ def test_a_damaged_store_is_replaced_and_the_old_one_kept(
     with closing(BarReader.open(home.bars_db)) as reader:
         assert reader.db.conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert reader.progress() == []
+
+
+def test_a_store_that_cannot_be_made_again_is_left_as_it_is(
+    market: Market, home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    market.store.close()
+    before = home.bars_db.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as a full disk or a quota
+    try:
+        code = main(["repair", "--store"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 1
+    assert "is as it was" in capsys.readouterr().err
+    assert home.bars_db.read_bytes() == before
+    assert not [*home.root.glob("bars.sqlite.*")]
 
 
 def test_damaged_blocks_are_counted_once(market: Market, capsys: pytest.CaptureFixture[str]) -> None:
