@@ -58,7 +58,7 @@ def open_for_reading(path: Path, *schemas: Migrations) -> Database:
 
     A file that an earlier version wrote is first brought up to date with these schemas, whoever opens it first.
     """
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:  # made a moment ago, and nothing is in it yet
         raise StoreMissingError(f"There is no {path.name} yet; start Barmill with ./barmill up first.")
     connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False

@@ -14,6 +14,7 @@ from bar.sqlite_file import StoreMissingError, open_for_reading
 from control.home import Home
 
 _THREADS = 2
+_MISSING = "not there yet"
 
 
 class Health:
@@ -28,7 +29,7 @@ class Health:
         stores = {"control": self._home.control_db, "ticks": self._home.ticks_db, "bars": self._home.bars_db}
         found = {name: await to_thread.run_sync(_store, path, limiter=self._threads) for name, path in stores.items()}
         serving = runtime.exists() and (await runtime.get_instance().is_ready_for_browser_connection)[0]
-        if found["bars"] == "ok" and store_problem(self._home.bars_db):
+        if found["bars"] != _MISSING and store_problem(self._home.bars_db):
             found["bars"] = "damaged"
         well = serving and "damaged" not in found.values() and "unreadable" not in found.values()
         content = {"status": "ok" if well else "failing", "app": "ok" if serving else "failing", "stores": found}
@@ -41,7 +42,7 @@ def _store(path: Path) -> str:
         with closing(open_for_reading(path).conn) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except StoreMissingError:
-        return "not there yet"
+        return _MISSING
     except (sqlite3.Error, OSError):
         return "unreadable"
     return "ok"
