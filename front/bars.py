@@ -11,7 +11,8 @@ the same account has too many requests under way, 503 where the store is damaged
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from bar.clock import now_ms
 from bar.damage import is_damage, noticing_damage, store_problem
@@ -31,6 +33,7 @@ from control.freshness.reading import newest_tick_ms
 from control.home import Home
 from control.monitor.explained import explained_gaps
 from control.people.roles import GRANTS, Permission
+from control.people.sessions import SignedIn
 from front.bar_changes import changes_message
 from front.bar_files import MOST_EXPORTED, BarFile, csv_file, parquet_file, table_of
 from front.bar_questions import QuestionError, in_range, newest_before, one_bar
@@ -48,7 +51,7 @@ _FILES_AT_ONCE = 2
 _READS_AT_ONCE = 4
 # A page of charts asks for all of them at once, each second.
 _OF_ACCOUNT_AT_ONCE, _OF_ACCOUNT_WAITING = 2, 30
-_TOO_MANY = "Too many requests for bars at once; wait a second and ask again."
+_FILES_OF_ACCOUNT_WAITING = 4
 _NO_COPY = {"Cache-Control": "no-store"}
 _NO_STORE = "There are no bars yet; start Barmill with ./barmill up, and ask again half a minute later."
 
@@ -60,6 +63,7 @@ class BarRoutes:
         self._home = home
         self._files, self._reads = CapacityLimiter(_FILES_AT_ONCE), CapacityLimiter(_READS_AT_ONCE)
         self._turns = Turns(_OF_ACCOUNT_AT_ONCE, _OF_ACCOUNT_WAITING)
+        self._file_turns = Turns(_OF_ACCOUNT_AT_ONCE, _FILES_OF_ACCOUNT_WAITING)
 
     def routes(self) -> list[Route]:
         """Return where each handler is reached."""
@@ -86,11 +90,11 @@ class BarRoutes:
 
     async def csv(self, request: Request) -> Response:
         """Answer with the bars of a range as CSV."""
-        return await self._answer(request, _file(csv_file), _download, self._files)
+        return self._file(request, csv_file)
 
     async def parquet(self, request: Request) -> Response:
         """Answer with the bars of a range as Parquet."""
-        return await self._answer(request, _file(parquet_file), _download, self._files)
+        return self._file(request, parquet_file)
 
     def _candles(self, reader: BarReader, asked: Mapping[str, str]) -> dict[str, object]:
         question, read_ms = newest_before(reader, asked), now_ms()
@@ -104,16 +108,33 @@ class BarRoutes:
         message = candles(bars, instrument, frame, read_ms, lines, gaps)
         return message | {"status": fresh}
 
+    def _file(self, request: Request, written: Callable[..., BarFile]) -> Response:
+        if (who := _may_see_prices(request)) is None:
+            return _not_allowed()
+        made = partial(self._answered, request, _file(written), _download, self._files)
+        return _UntilTaken(self._file_turns.turn(who.account), made)
+
     async def _answer(
         self,
         request: Request,
         read: Callable[[BarReader, Mapping[str, str]], T],
         answer: Callable[[T], Response],
-        limiter: CapacityLimiter | None = None,
     ) -> Response:
-        who = who_of(request)
-        if who is None or Permission.VIEW_PRICES not in GRANTS[who.role]:
-            return _refusal(f"This is for people who may {Permission.VIEW_PRICES.value}; ask an admin.", 403)
+        if (who := _may_see_prices(request)) is None:
+            return _not_allowed()
+        try:
+            async with self._turns.turn(who.account):
+                return await self._answered(request, read, answer, self._reads)
+        except TooManyRequestsError:
+            return _busy()
+
+    async def _answered(
+        self,
+        request: Request,
+        read: Callable[[BarReader, Mapping[str, str]], T],
+        answer: Callable[[T], Response],
+        limiter: CapacityLimiter,
+    ) -> Response:
 
         def work() -> Response:
             with (
@@ -123,10 +144,7 @@ class BarRoutes:
                 return answer(read(reader, request.query_params))
 
         try:
-            async with self._turns.turn(who.account):
-                return await to_thread.run_sync(work, limiter=limiter or self._reads)
-        except TooManyRequestsError:
-            return _refusal(_TOO_MANY, 429, {"Retry-After": "1"})
+            return await to_thread.run_sync(work, limiter=limiter)
         except QuestionError as error:
             return _refusal(str(error), 400)
         except (StoreMissingError, sqlite3.OperationalError):  # the file may exist a moment before its tables do
@@ -135,6 +153,26 @@ class BarRoutes:
             if not is_damage(error):
                 raise
             return _refusal(store_problem(self._home.bars_db), 503)
+
+
+class _UntilTaken(Response):
+    """An answer that holds its turn until the client has taken all of it, since it is in memory that long."""
+
+    def __init__(self, turn: AbstractAsyncContextManager[None], made: Callable[[], Awaitable[Response]]) -> None:
+        super().__init__()
+        self._turn, self._made = turn, made
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._turn:
+                await (await self._made())(scope, receive, send)
+        except TooManyRequestsError:
+            await _busy()(scope, receive, send)
+
+
+def _may_see_prices(request: Request) -> SignedIn | None:
+    who = who_of(request)
+    return who if who is not None and Permission.VIEW_PRICES in GRANTS[who.role] else None
 
 
 def _versions(reader: BarReader, asked: Mapping[str, str]) -> list[dict[str, object]]:
@@ -163,3 +201,11 @@ def _download(file: BarFile) -> Response:
 
 def _refusal(sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
     return PlainTextResponse(sentence, status, _NO_COPY | dict(headers or {}))
+
+
+def _busy() -> Response:
+    return _refusal("Too many requests for bars at once; wait a second and ask again.", 429, {"Retry-After": "1"})
+
+
+def _not_allowed() -> Response:
+    return _refusal(f"This is for people who may {Permission.VIEW_PRICES.value}; ask an admin.", 403)

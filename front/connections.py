@@ -188,7 +188,8 @@ class BoundedConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Wait for a client that takes its answer slowly, but not for ever."""
         super().pause_writing()
-        self._stalled = self._stalled or self.loop.call_later(STALLED_AFTER_S, self.transport.abort)
+        if self._stalled is None:
+            self._expect_taking()
 
     def resume_writing(self) -> None:
         """Note that the client has taken a part of its answer."""
@@ -198,6 +199,16 @@ class BoundedConnection(HttpToolsProtocol):
     def _expect_request(self) -> None:
         self.table.wait(self)
         self._late = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)
+
+    def _expect_taking(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(STALLED_AFTER_S, self._look_whether_taken, left)
+
+    def _look_whether_taken(self, left_before: int) -> None:
+        if self.transport.get_write_buffer_size() < left_before:
+            self._expect_taking()
+        else:
+            self.transport.abort()
 
     def _on_time(self) -> None:
         if self._late is not None:

@@ -15,7 +15,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bar.clock import now_ms
 from bar.frames import parse_frame
@@ -309,8 +309,8 @@ def test_a_trader_with_many_requests_is_asked_to_wait_and_keeps_nobody_else_wait
     async def many() -> tuple[list[httpx.Response], list[httpx.Response]]:
         with open_people(filled):
             pass
-        paths = ("/bars.json", "/bar-changes.json", "/bars.csv")
-        asked = [asyncio.create_task(ask(paths[number % 3])) for number in range(100)]
+        paths = ("/bars.json", "/bar-changes.json")
+        asked = [asyncio.create_task(ask(paths[number % 2])) for number in range(100)]
         try:
             async with asyncio.timeout(30):
                 refused = [await one for one in asyncio.as_completed(asked[32:])]
@@ -326,6 +326,43 @@ def test_a_trader_with_many_requests_is_asked_to_wait_and_keeps_nobody_else_wait
         ("Too many requests for bars at once; wait a second and ask again.", "1")
     }
     assert [one.status_code for one in answered] == [503, 404, *[200] * 33]  # without Streamlit, health is not well
+
+
+def test_files_that_nobody_takes_are_few_and_keep_no_chart_waiting(filled: Home) -> None:
+    app = SignedInAs(Starlette(routes=BarRoutes(filled).routes()), Role.TRADER)
+    query = f"instrument={AAA}&frame=1m&since={NOON_MS}".encode()
+    scope = {"type": "http", "method": "GET", "query_string": query, "headers": [], "path_params": {}}
+
+    async def never() -> Message:
+        return await asyncio.Future[Message]()
+
+    async def many() -> tuple[list[int], int]:
+        statuses, taking = list[int](), asyncio.Event()
+
+        async def ask(path: str) -> int:
+            found: list[int] = []
+
+            async def send(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    found.append(message["status"])
+                    statuses.append(message["status"])
+                elif path == "/bars.csv" and found != [429]:
+                    await taking.wait()
+
+            await app({**scope, "path": path, "raw_path": path.encode()}, never, send)
+            return found[0]
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask("/bars.csv")) for _ in range(20)]
+            while len(statuses) < 16:
+                await asyncio.sleep(0)
+            while_sent, chart = list(statuses), await ask("/bars.json")
+            taking.set()
+        assert [one.result() for one in asked] == [200] * 6 + [429] * 14
+        return while_sent, chart
+
+    sent, chart = asyncio.run(many())
+    assert (sorted(sent), chart) == ([200] * 2 + [429] * 14, 200)
 
 
 @pytest.mark.parametrize("role", Role)

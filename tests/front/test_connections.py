@@ -4,7 +4,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import httpx
@@ -184,6 +184,18 @@ def test_an_answer_that_nobody_reads_is_given_up(echo: str) -> None:
         one.sendall(HEAD.replace(b"/ ", b"/?bytes=30000000 ") + b"\r\n")
         assert wait_until(lambda: len(BoundedConnection.table) == 1, 10)
         assert wait_until(lambda: len(BoundedConnection.table) == 0, 10)
+
+
+def test_an_answer_that_is_read_slowly_arrives_whole(echo: str) -> None:
+    with ExitStack() as stack:
+        one = connected(echo, stack)
+        one.sendall(HEAD.replace(b"/ ", b"/?bytes=30000000 ") + b"Connection: close\r\n\r\n")
+        received, reads = 0, 0
+        while part := one.recv(1_000_000, socket.MSG_WAITALL):
+            received, reads = received + len(part), reads + 1
+            Event().wait(0.05)  # as a slow line, three times as long in all as a client may take nothing
+    assert received > 30_000_000
+    assert reads >= 30
 
 
 def test_where_all_connections_are_at_work_the_next_one_is_refused(echo: str) -> None:
