@@ -1,4 +1,4 @@
-"""A bar store whose file is damaged: noted beside it by whoever finds out, for health, status and alerts to say.
+"""A bar store whose file is damaged: the process that finds out leaves a note beside it for health, status and alerts.
 
 Told by SQLite's own word, since looking through a large store takes minutes.
 """
@@ -19,7 +19,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 @contextmanager
 def noticing_damage(bars_db: Path) -> Iterator[None]:
-    """Note it where the block finds the store to be damaged; the error goes on its way."""
+    """Note it where the block finds the store to be damaged; the error is raised all the same."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -1,7 +1,7 @@
-"""Damaged blocks of the tick log: found by whoever reads one, put aside, counted, and told of; reading continues.
+"""Damaged blocks of the tick log: found by the process that reads one, put aside, counted and reported.
 
 damaged_blocks  a block that could not be read, as it was (without data where SQLite cannot read its pages, and then
-                it is in blocks, too), with when it was found and why; seen: somebody has run
+                it is in blocks, too), with when it was found and why; seen: a person has run
                 ./barmill repair since, so there is no more alert
 """
 
@@ -134,7 +134,7 @@ def damaged_blocks(db: Database) -> list[Damaged]:
 
 
 def mark_seen(db: Database) -> tuple[int, int]:
-    """Note that somebody knows of all damaged blocks; return how many were new, and how many ticks these held."""
+    """Note that a person knows of all damaged blocks; return how many were new, and how many ticks these held."""
     with immediate(db):
         new = "FROM damaged_blocks WHERE NOT seen"
         blocks, ticks = db.conn.execute(f"SELECT count(*), coalesce(sum(rows), 0) {new}").fetchone()
@@ -143,7 +143,7 @@ def mark_seen(db: Database) -> tuple[int, int]:
 
 
 def damage_problem(ticks_db: Path) -> str:
-    """Say in a sentence which ticks are in damaged blocks that nobody has looked at, and what to do; '' if none are."""
+    """Say in a sentence which ticks are in damaged blocks that are not seen yet, and what to do; '' if none are."""
     try:
         with closing(open_for_reading(ticks_db).conn) as connection:
             new = [one for one in damaged_blocks(Database(connection)) if not one.seen]

@@ -18,7 +18,7 @@ ALL_IS_READ = 2**62
 
 @dataclass(frozen=True)
 class Unread:
-    """From which sequence on ticks are unread: by whoever should be running, and by any job, also a stopped one."""
+    """From which sequence on ticks are unread: by what should be running, and by any job, also a stopped one."""
 
     by_running: int = ALL_IS_READ
     by_any: int = ALL_IS_READ

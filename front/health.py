@@ -22,7 +22,7 @@ class Health:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._threads = CapacityLimiter(_THREADS)  # of its own, so that no other request keeps it waiting
+        self._threads = CapacityLimiter(_THREADS)  # used for nothing else, so that no other request keeps it waiting
 
     async def answer(self, _request: Request) -> Response:
         """Say how the app and its stores are; the status is 200 only if all is well."""

@@ -26,7 +26,7 @@ class SignInRoutes:
 
     def __init__(self, home: Home, settings: SignInSettings) -> None:
         self._home, self._settings = home, settings
-        self._threads = CapacityLimiter(_THREADS)  # of its own, so that no other request keeps anybody out
+        self._threads = CapacityLimiter(_THREADS)  # used for nothing else, so that no other request keeps a person out
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the form, or go on to where somebody who is signed in wants to be."""

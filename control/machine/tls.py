@@ -1,6 +1,6 @@
 """TLS between the processes of a home: where its certificate is, and how a client of our own presents it.
 
-Whoever reaches Flink can run code as this user, and loopback is open to every user of the machine and, by DNS
+A program that reaches Flink can run code as this user, and loopback is open to every user of the machine and, by DNS
 rebinding, to any web page. So both sides of a connection must hold the private key of the home, which only its owner
 can read. control/machine/certificates.py makes it.
 """

@@ -70,7 +70,7 @@ def set_webhook(home: Home, db: Database, actor: Actor, url: str | None) -> None
 def post(url: str, delivery: str, body: Mapping[str, object]) -> None:
     """Post once; raise PostFailed unless it was taken.
 
-    Only the status of the answer is read, and all of it within _TOTAL_S: whoever answers may send as much as they like.
+    Only the status of the answer is read, and all of it within _TOTAL_S: the server that answers may send any amount.
     """
     try:
         status = asyncio.run(_status(url, delivery, body))
