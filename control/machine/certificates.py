@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs12 import (
     PBES,
     PKCS12Certificate,
+    load_pkcs12,
     serialize_java_truststore,
     serialize_key_and_certificates,
 )
@@ -55,18 +56,18 @@ def ensure_certificate(home: Home, host: str = LOOPBACK, now: datetime | None = 
 
 
 def _usable(files: TlsFiles, hosts: set[str], now: datetime) -> bool:
-    """Tell whether all files are there, private and readable, and the certificate fits them and the hosts."""
+    """Tell whether all files are there and can be read, and the certificate fits them and the hosts."""
     try:
         certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
         key = load_pem_private_key(files.key.read_bytes(), password=None)
         named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        for store in (files.keystore, files.truststore):
+            load_pkcs12(store.read_bytes(), files.password().encode())
     except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
         return False
-    others = (files.keystore, files.truststore, files.password_file)
     names = {*named.get_values_for_type(x509.DNSName), *map(str, named.get_values_for_type(x509.IPAddress))}
     return (
-        all(path.is_file() and path.stat().st_size > 0 for path in others)
-        and key.public_key() == certificate.public_key()
+        key.public_key() == certificate.public_key()
         and hosts <= names
         and certificate.not_valid_after_utc - now > _RENEWED_BEFORE_END
     )

@@ -30,6 +30,8 @@ def test_a_usable_one_is_kept_and_any_other_replaced(home: Home) -> None:
     for damage in (
         lambda: files.key.unlink(),
         lambda: files.truststore.unlink(),
+        lambda: files.keystore.write_bytes(files.keystore.read_bytes()[:300]),
+        lambda: files.password_file.write_text("another"),
         lambda: files.certificate.write_text("no certificate"),
         lambda: files.password_file.write_text(""),
         lambda: shutil.copy(ensure_certificate(Home(home.root / "other")).key, files.key),
