@@ -29,6 +29,8 @@ _COMPACT_AFTER_MS = 300_000
 _DROP_EVERY_S = 600.0
 _MS_PER_DAY = 86_400_000
 _CATCH_UP = 2
+# 2025-01-01. A machine whose clock has lost its battery starts in 1970 or 2000 until it hears of the time.
+_CERTAINLY_WRONG_BEFORE_MS = 1_735_689_600_000
 
 
 class Upkeep:
@@ -85,11 +87,16 @@ class Upkeep:
 
 
 def advance_trusted_ms(db: Database, wall_ms: int, most_ms: int) -> int:
-    """Return the time to judge ages by, which follows the wall clock by so much at most, and keep it in the log."""
+    """Return the time to judge ages by, which follows the wall clock by so much at most, and keep it in the log.
+
+    A wall clock that is certainly wrong does not set it back, since it would take decades to catch up again.
+    """
     with immediate(db):
         (trusted_ms,) = db.conn.execute("SELECT trusted_ms FROM log").fetchone()
         if trusted_ms is None:
             (trusted_ms,) = db.conn.execute("SELECT max(received_ms) FROM blocks").fetchone()
+        if wall_ms < _CERTAINLY_WRONG_BEFORE_MS:
+            return wall_ms
         advanced_ms = wall_ms if trusted_ms is None else min(wall_ms, int(trusted_ms) + most_ms)
         db.conn.execute("UPDATE log SET trusted_ms = ?", (advanced_ms,))
     return advanced_ms

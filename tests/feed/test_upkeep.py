@@ -126,6 +126,19 @@ def test_upkeep_goes_on_after_the_clock_was_set_back(machine: Machine, monkeypat
     assert machine.log.db.table("blocks").count == 1
 
 
+@pytest.mark.parametrize("wrong_ms", [0, 946_684_800_000])
+def test_a_clock_that_starts_in_the_past_does_not_end_retention(machine: Machine, wrong_ms: int) -> None:
+    machine.arrive()
+    machine.pass_time(20)
+    right_ms, machine.wall_ms = machine.wall_ms, wrong_ms
+    machine.pass_time(20)
+    machine.wall_ms = right_ms + 1_200_000
+    machine.pass_time(60 * 24 * 5)
+    assert machine.left == 1
+    machine.pass_time(60 * 24 * 3)
+    assert machine.left == 0
+
+
 def test_a_time_without_a_process_counts_as_a_day_at_most(machine: Machine) -> None:
     machine.arrive()
     machine.pass_time(60)
