@@ -3,24 +3,24 @@
     coverage  one row per (job, shard, shards, frames, lateness): how far that way of making the frames ever came.
               A row is never removed, also when the job has other frames now or is deleted: it is the evidence that the
               bars it wrote hold all ticks up to there.
-    seams     where the making of a frame began late or was interrupted: see bar/pieces.py. One row per instrument that
-              had bars of the frame then; the instrument '' speaks for all others.
+    seams     where the making of a frame began late or was interrupted: see bar/seams.py.
 
 What was read again from a checkpoint takes nothing back: published bars hold the ticks of the furthest reading.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import lcm
 
 from bar.frames import Frame, parse_frame, parse_frames
 from bar.pieces import BEGIN_MS, Held, Seam
 from bar.progress import Progress
+from bar.seams import add_seam, add_shard_seam, add_table, read_seams
 from bar.sharding import shard_of
 from bar.sqlite import Database
 
 _NEWEST = "SELECT last_tick_ms FROM bars WHERE instrument = ? AND frame = ? AND changed_ms <= ? AND start_ms < ?"
 _COVERED = "job, frames, shards, shard, lateness_ms, begun_sequence, next_sequence, newest_tick_ms, final, updated_ms"
-_EVERY_INSTRUMENT = ""
 _EVER_MS = 2**62
 # How far ahead of the clock a live tick may be at most (feed/tick.py); nothing that starts later was known.
 AHEAD_MS = 5_000
@@ -64,10 +64,7 @@ def add_tables(db: Database) -> None:
         " begun_sequence INTEGER, next_sequence INTEGER, newest_tick_ms INTEGER, final INTEGER, updated_ms INTEGER,"
         " PRIMARY KEY (job, shard, shards, frames, lateness_ms)) WITHOUT ROWID"
     )
-    db.execute(
-        "CREATE TABLE seams (frame TEXT, instrument TEXT, from_ms INTEGER, to_ms INTEGER,"
-        " PRIMARY KEY (frame, instrument, to_ms)) WITHOUT ROWID"
-    )
+    add_table(db)
     db.execute("ALTER TABLE progress ADD COLUMN begun_sequence INTEGER NOT NULL DEFAULT 1")
     db.execute("ALTER TABLE progress ADD COLUMN missing_to_ms INTEGER")
     db.execute(
@@ -75,17 +72,20 @@ def add_tables(db: Database) -> None:
         " updated_ms FROM progress"
     )
     # A job that has read fewer ticks than the log had by then began late; which of its first bars lack ticks is not
-    # known, but a tick that it missed is at most the lateness newer than the first one it took.
+    # known, but a tick that it missed is at most the lateness newer than the first one it took, if it took any.
     late = (
         "SELECT frames, max(lateness_ms) FROM progress GROUP BY job, frames HAVING sum(read) < max(next_sequence) - 1"
     )
-    first = "SELECT first_tick_ms FROM bars WHERE instrument = ? AND frame = ? ORDER BY start_ms LIMIT 1"
+    first = (
+        "SELECT coalesce((SELECT first_tick_ms FROM bars WHERE instrument = :name AND frame = :frame ORDER BY start_ms"
+        " LIMIT 1), (SELECT max(last_tick_ms) FROM bars WHERE instrument = :name))"
+    )
     for frames, lateness_ms in db.conn.execute(late).fetchall():
         for frame in parse_frames(frames):
             for name in _instruments(db):
-                row = db.conn.execute(first, (name, frame.text)).fetchone()
-                if row is not None:
-                    _add_seam(db, frame, name, Seam(BEGIN_MS, row[0] + lateness_ms))
+                [at_ms] = db.conn.execute(first, {"name": name, "frame": frame.text}).fetchone()
+                seam = (frame.text, name, BEGIN_MS, at_ms + lateness_ms)
+                db.conn.execute("INSERT OR IGNORE INTO seams VALUES (?, ?, ?, ?)", seam)
 
 
 def note(db: Database, progress: Progress) -> None:
@@ -117,43 +117,44 @@ def note(db: Database, progress: Progress) -> None:
 
 def _note_seams(db: Database, progress: Progress) -> None:
     """Note which bars lack the ticks that were gone when a shard began, or went on, to read the log."""
-    covers, missing_to_ms = read_covers(db), progress.missing_to_ms
+    covers, missing_to_ms, begun = read_covers(db), progress.missing_to_ms, progress.begun_sequence
     if missing_to_ms is None:
         return
+    lateness_ms = max([progress.lateness_ms, *(one.lateness_ms for one in covers)])
     for frame in parse_frames(progress.frames):
         covered = [one for one in covers if frame in one.frames]
-        if not any(one.next_sequence >= progress.begun_sequence for one in covered):
-            _add_seam(db, frame, _EVERY_INSTRUMENT, Seam(BEGIN_MS, missing_to_ms))
-        if not covered:
-            continue
-        for name in _instruments(db):
+        # Where nothing is known of a frame, what there is of it (of a store that was repaired, say) may lack anything.
+        for name in _instruments(db) if covered else []:
             if shard_of(name, progress.shards) == progress.shard:
-                settled_ms = _settled(db, name, [frame], _of(covers, frame, name), covers, None)
+                settled_ms = _settled(db, name, [frame], _of(covers, frame, name), lateness_ms, None)
                 if settled_ms is not None:
-                    _add_seam(db, frame, name, Seam(settled_ms, missing_to_ms))
+                    add_seam(db, frame, name, Seam(settled_ms, missing_to_ms))
+        reached = [one for one in covered if one.next_sequence >= begun]
+        shards = lcm(progress.shards, *(one.shards for one in reached))
+        for shard in range(progress.shard, shards, progress.shards):
+            if not any(shard % one.shards == one.shard for one in reached):
+                add_shard_seam(db, frame, shards, shard, missing_to_ms)
 
 
-def _add_seam(db: Database, frame: Frame, instrument: str, seam: Seam) -> None:
-    db.conn.execute(
-        "INSERT INTO seams VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET from_ms = min(from_ms, excluded.from_ms)",
-        (frame.text, instrument, seam.from_ms, seam.to_ms),
-    )
+def holdings(db: Database, instrument: str, wanted: Frame, stored: Collection[Frame], as_of_ms: int | None) -> Holdings:
+    """Return what is held of an instrument in frames that divide the wanted one; as of a time, as it was then.
 
-
-def holdings(db: Database, instrument: str, frames: Sequence[Frame], as_of_ms: int | None) -> Holdings:
-    """Return what is held of an instrument in these frames, which it has bars of; as of a time, as it was then.
-
+    stored: those of them that it has bars of. Others count as well: their makers may have read further.
     How far a frame reaches is told in sequences; as of a time, in ms, since no more is known of what jobs had read.
     """
     covers = read_covers(db)
+    # An older store does not say where jobs began, so it cannot tell an instrument without ticks from one they missed.
+    made = (one for cover in covers for one in cover.frames) if db.table("coverage").exists() else ()
+    frames = sorted({*stored, *(one for one in made if one.divides(wanted))})
     makers = {frame: _of(covers, frame, instrument) for frame in frames}
     removed = _removed(db)
-    seams = _seams(db, instrument)
+    seams = read_seams(db, instrument)
+    lateness_ms = max((one.lateness_ms for one in covers), default=0)
     held = []
     for frame in frames:
         # Frames of the same makers hold the same ticks, and of the shortest most is known as of a time.
-        alike = [one for one in frames if makers[one] == makers[frame]]
-        settled_ms = _settled(db, instrument, alike, makers[frame], covers, as_of_ms)
+        alike = [one for one in stored if makers[one] == makers[frame]]
+        settled_ms = _settled(db, instrument, alike, makers[frame], lateness_ms, as_of_ms) if alike else None
         settled_to_ms = BEGIN_MS if settled_ms is None else settled_ms
         reach = max((one.next_sequence for one in makers[frame]), default=0) if as_of_ms is None else settled_to_ms
         held.append(Held(frame, reach, settled_to_ms, removed.get(frame, BEGIN_MS), seams.get(frame, ())))
@@ -183,7 +184,7 @@ def _settled(
     instrument: str,
     frames: Sequence[Frame],
     makers: Sequence[Cover],
-    covers: Sequence[Cover],
+    lateness_ms: int,
     as_of_ms: int | None,
 ) -> int | None:
     """Return up to when bars of these frames, all of the same makers, are final; None where there are none."""
@@ -200,7 +201,7 @@ def _settled(
             f"{_NEWEST} ORDER BY start_ms DESC LIMIT 1", (instrument, frame.text, known_ms, before_ms)
         ).fetchone()
         found += [row[0]] if row is not None else []
-    return max(found) - max((one.lateness_ms for one in covers), default=0) if found else None
+    return max(found) - lateness_ms if found else None
 
 
 def known_before_ms(db: Database, instrument: str, frame: Frame, as_of_ms: int) -> int:
@@ -216,18 +217,6 @@ def _removed(db: Database) -> dict[Frame, int]:
     if not db.table("removed").exists():  # the file is an older one that no job has written to since
         return {}
     return {parse_frame(frame): to_ms for frame, to_ms in db.conn.execute("SELECT frame, to_ms FROM removed")}
-
-
-def _seams(db: Database, instrument: str) -> dict[Frame, list[Seam]]:
-    """Return the seams of an instrument by frame; its own take the place of those that speak for all."""
-    if not db.table("seams").exists():
-        return {}
-    # '' comes before any name.
-    query = "SELECT frame, to_ms, from_ms FROM seams WHERE instrument IN (?, ?) ORDER BY instrument"
-    found: dict[Frame, dict[int, int]] = {}
-    for frame, to_ms, from_ms in db.conn.execute(query, (_EVERY_INSTRUMENT, instrument)):
-        found.setdefault(parse_frame(frame), {})[to_ms] = from_ms
-    return {frame: [Seam(from_ms, to_ms) for to_ms, from_ms in by_end.items()] for frame, by_end in found.items()}
 
 
 def _instruments(db: Database) -> list[str]:

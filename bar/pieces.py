@@ -24,7 +24,7 @@ Spans = list[tuple[int, int]]
 
 
 class Seam(NamedTuple):
-    """Where the making of a frame was interrupted: bars that end after from_ms and start by to_ms may lack ticks."""
+    """Where the making of a frame was interrupted: bars that end after from_ms and start by to_ms may be wrong."""
 
     from_ms: int
     to_ms: int

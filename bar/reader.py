@@ -285,7 +285,9 @@ class BarReader:
     def _splice(self, instrument: str, frame: Frame, as_of_ms: int | None = None) -> Splice:
         """Return what bars are put together from, which is nothing where no stored frame divides theirs."""
         fit = [one for one in self._stored(instrument) if one.divides(frame)]
-        known = holdings(self._db, instrument, fit, as_of_ms)
+        if not fit:
+            return Splice((), None)
+        known = holdings(self._db, instrument, frame, fit, as_of_ms)
         parts = pieces(frame, known.held)
         return Splice(parts, known.reached_ms(parts[-1].frame) if parts else None)
 

@@ -9,6 +9,7 @@ import polars as pl
 from bar.frames import Frame
 from bar.model import BAR_SCHEMA, BarState
 from bar.query import BarQuery, read, splice_of
+from bar.seams import hand_on
 from bar.sqlite import Database
 from bar.store import upsert_sql
 
@@ -33,7 +34,8 @@ def remove_some(db: Database, instrument: str, frame: Frame, into: Frame, before
         if forming.height:
             end_ms = forming["start_ms"][0]
             rolled = rolled.filter(pl.col("start_ms") < end_ms)
-        _write_missing(db, rolled, read(db, BarQuery(instrument, into, begin_ms, end_ms), splice_of(into)))
+        if _write_missing(db, rolled, read(db, BarQuery(instrument, into, begin_ms, end_ms), splice_of(into))):
+            hand_on(db, instrument, frame, into, end_ms)
         range_sql, values = "instrument = ? AND frame = ? AND start_ms < ?", (instrument, frame.text, end_ms)
         removed = db.conn.execute(f"DELETE FROM bars WHERE {range_sql}", values).rowcount
         db.conn.execute(f"DELETE FROM bar_revisions WHERE {range_sql}", values)
@@ -56,8 +58,11 @@ def _next_range(db: Database, instrument: str, frame: Frame, into: Frame, before
     return first, before_ms if beyond is None else min(before_ms, max(beyond, first + into.length_ms))
 
 
-def _write_missing(db: Database, rolled: pl.DataFrame, stored: pl.DataFrame) -> None:
-    """Write those bars that are not stored, or with fewer ticks; neither happens while one job makes both frames."""
+def _write_missing(db: Database, rolled: pl.DataFrame, stored: pl.DataFrame) -> int:
+    """Write those bars that are not stored, or with fewer ticks; return how many.
+
+    None while one job makes both frames.
+    """
     ticks_stored = pl.col("ticks_stored").fill_null(0)
     missing = (
         rolled.join(stored.select("start_ms", ticks_stored="ticks"), on="start_ms", how="left")
@@ -66,3 +71,4 @@ def _write_missing(db: Database, rolled: pl.DataFrame, stored: pl.DataFrame) -> 
         .select(BAR_SCHEMA.keys())
     )
     db.conn.executemany(upsert_sql(), missing.iter_rows())
+    return missing.height

@@ -21,6 +21,7 @@ _TABLES = {
     "written": ("job",),
     "removed": ("frame",),
     "seams": ("frame", "instrument", "to_ms"),
+    "shard_seams": ("frame", "to_ms", "shards", "shard"),
     "read_again": ("number",),
 }
 _ROWS_AT_ONCE = 2_000

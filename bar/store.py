@@ -9,7 +9,8 @@
     read_again     each time that a job could not go on from its state and read the log again, with the reason
     removed        one row per frame that is not kept for ever: up to when its bars were removed, and how many
     coverage       how far bars of each frame hold all ticks, and
-    seams          where they may lack some: both see bar/holdings.py
+    seams          where they may lack some, and
+    shard_seams    for instruments without a bar: see bar/holdings.py and bar/seams.py
 
 Writing is safe to repeat: a job that restarts from a checkpoint publishes some bars again, and a version with fewer
 ticks never replaces one with more. What readers have seen closed stays closed; a change after that is a revision.
@@ -23,7 +24,7 @@ from typing import Self
 
 import polars as pl
 
-from bar import holdings, revisions
+from bar import holdings, revisions, seams
 from bar import late as late_ticks
 from bar.model import BAR_KEY, BAR_SCHEMA, BAR_VALUES
 from bar.progress import Progress
@@ -127,6 +128,12 @@ def remember_why_jobs_read_again(db: Database) -> None:
 def keep_few_late_ticks(db: Database) -> None:
     """Bound the late ticks that are kept, and count all."""
     late_ticks.add_table(db)
+
+
+@_migrations()
+def tell_seams_of_shards_apart(db: Database) -> None:
+    """Let a shard that lacks ticks not cast doubt on the instruments of others."""
+    seams.add_table_of_shards(db)
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,7 @@ class BarStore:
         )
         # Neighbours in the order of the key share a page; in any other order a large batch takes far longer.
         rows = rows.select(BAR_SCHEMA.keys()).sort(BAR_KEY, maintain_order=True)
+        seams.reach_back(self._db, rows)
         written = self._db.conn.executemany(self._upsert, rows.iter_rows()).rowcount
         self._db.conn.execute(_COUNT_WRITTEN, (job, written))
 

@@ -162,7 +162,8 @@ class Shard:
     def _unbroken(self, delivery: Delivery) -> tuple[int, int | None]:
         """Return from where on the log was read without a hole, and up to which time ticks are missing before that."""
         if delivery.missing_to_ms is not None:
-            return delivery.first_sequence, delivery.missing_to_ms
+            before_ms = delivery.missing_to_ms if self._cursor.missing_to_ms is None else self._cursor.missing_to_ms
+            return delivery.first_sequence, max(before_ms, delivery.missing_to_ms)
         if not self._anew or delivery.first_sequence == 1:
             return self._cursor.begun_sequence, self._cursor.missing_to_ms
         # A topic does not say what it has dropped: nothing newer than now, and nothing newer than its first tick by

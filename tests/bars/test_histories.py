@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from bar.frames import parse_frame
 from bar.reader import BarQuery
+from bar.sharding import shard_of
 from bar.store import BarStore
 from tests.bars.histories import INSTRUMENTS, LATENESS_MS, History, opened
+from tests.bars.ticks import START_MS
 
-_EXAMPLES = int(os.environ.get("HISTORIES", "8"))
+_EXAMPLES = int(os.environ.get("HISTORIES", "4"))
 # Of the frames, so many parts are looked at in turn after each event, and all at the end.
-_PARTS = int(os.environ.get("HISTORY_PARTS", "5"))
+_PARTS = int(os.environ.get("HISTORY_PARTS", "12"))
 _JOBS = {"bars": "1s,1m,1h", "fives": "5s,5m", "minutes": "1m,15m", "odd": "2m,3m,1h"}
 _FRAMES = ["1s,1m,1h", "1m,1h", "1s", "5s,1m,5m", "15m"]
 
@@ -38,7 +40,7 @@ _rows = st.lists(
 _lagging = st.sets(_names, max_size=2)
 _events = st.one_of(
     *[st.tuples(st.just("arrive"), _rows, _lagging)] * 5,
-    st.tuples(st.just("poll"), _names),
+    st.tuples(st.just("poll"), _names, st.sampled_from([None, None, 0, 1])),
     st.tuples(st.just("create"), _names, st.integers(1, 2)),
     st.tuples(st.just("start"), _names, st.sampled_from([0, 0, 0, 1, 3, None])),
     st.tuples(st.just("stop"), _names),
@@ -60,8 +62,8 @@ def happen(history: History, event: tuple[object, ...], at_ms: int) -> int:
             history.arrive(told)
             for name in sorted(_JOBS.keys() - lagging):
                 history.poll(name)
-        case ("poll", str(name)):
-            history.poll(name)
+        case ("poll", str(name), behind):
+            history.poll(name, behind)  # type: ignore[arg-type]
         case ("create", str(name), int(shards)):
             history.create(name, _JOBS[name], shards)
             history.start(name)
@@ -87,13 +89,15 @@ def happen(history: History, event: tuple[object, ...], at_ms: int) -> int:
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(st.lists(_events, min_size=4, max_size=24))
-def test_whatever_becomes_of_jobs_every_frame_is_what_the_ticks_make(events: Sequence[tuple[object, ...]]) -> None:
+@given(st.sampled_from([("bars", "fives"), ("bars",), ()]), st.lists(_events, min_size=4, max_size=24))
+def test_whatever_becomes_of_jobs_every_frame_is_what_the_ticks_make(
+    first: Sequence[str], events: Sequence[tuple[object, ...]]
+) -> None:
     with TemporaryDirectory() as folder, opened(Path(folder)) as history:
-        for name in ("bars", "fives"):
+        for name in first:
             history.create(name, _JOBS[name])
             history.start(name)
-        at_ms = happen(history, ("arrive", [(0, "A", 2.0, 1.0), (0, "B", 3.0, 1.0)], set()), 0)
+        at_ms = happen(history, ("arrive", [(0, "A", 2.0, 1.0)], set()), 0)
         for step, event in enumerate(events):
             at_ms = happen(history, event, at_ms)
             history.check(step, _PARTS)
@@ -106,10 +110,12 @@ def usual_and_stopped(history: History) -> None:
     history.create("fives", "5s,5m")
     history.start("bars")
     history.start("fives")
-    for minute in range(90):
-        history.arrive([(minute * 60_000 + at, "A", 1.0 + minute, 1.0) for at in (0, 7_000, 55_000)])
+    for first in range(0, 90, 6):
+        history.arrive(
+            [(n * 60_000 + at, "A", 1.0 + n, 1.0) for n in range(first, first + 6) for at in (0, 7_000, 55_000)]
+        )
         history.poll("bars")
-        if minute < 42:
+        if first < 42:
             history.poll("fives")
 
 
@@ -128,6 +134,143 @@ def test_a_job_that_finds_all_it_has_not_read_dropped_is_not_trusted_there(tmp_p
         assert history.check() > 0  # nothing holds the lost tick in bars of 1s
 
 
+def lost_between(history: History, frames: str, then: str) -> None:
+    """Let two jobs, one after the other, miss a tick of A that was dropped; the second one sees other ticks only."""
+    history.create("first", frames)
+    history.start("first")
+    history.arrive([(0, "A", 1.0, 1.0)])
+    history.poll("first")
+    history.arrive([(29_500, "A", 2.0, 1.0)])
+    history.drop(99)
+    history.create("second", then)
+    history.start("second")
+    history.arrive([(60_000, "D", 1.0, 1.0)])
+    history.poll("second")
+
+
+def test_a_frame_that_holds_no_bar_at_all_may_be_the_one_that_was_read_furthest(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        lost_between(history, "1m", "1s")
+        assert history.reader.bars("A", "1m")["ticks"].to_list() == [1]
+        assert history.check() > 0
+
+
+def test_a_second_job_with_the_same_gap_does_not_vouch_for_the_first(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        history.arrive([(0, "A", 1.0, 1.0)])
+        history.drop(99)
+        for name, frames, at_ms in (("first", "1m", 9_000), ("second", "1m,15m", 500_000)):
+            history.create(name, frames)
+            history.start(name)
+            history.arrive([(at_ms, "A", 2.0, 1.0), (at_ms + 100_000, "A", 3.0, 1.0)])
+            history.poll(name)
+        assert history.reader.bars("A", "1m")["ticks"][0] == 1  # and it lacks one
+        assert history.check() > 0
+
+
+@pytest.mark.parametrize("name", ["A", "D"])
+def test_a_shard_that_was_behind_is_not_trusted_while_others_are(tmp_path: Path, name: str) -> None:
+    with opened(tmp_path) as history:
+        history.create("first", "1s,1m", shards=2)
+        history.start("first")
+        history.arrive([(0, "B", 1.0, 1.0)])
+        history.poll("first")
+        history.arrive([(70_000, "A", 1.0, 1.0), (70_000, "D", 1.0, 1.0), (71_000, "B", 1.0, 1.0)])
+        history.poll("first", behind=shard_of(name, 2))
+        history.drop(99)
+        history.arrive([(80_000, "A", 2.0, 1.0), (80_000, "D", 2.0, 1.0)])
+        history.poll("first")
+        [found] = history.reader.bars(name, "1m")["ticks"]
+        assert found == 1
+        assert history.check() > 0
+        for other in {"A", "D"} - {name}:
+            assert not any(piece.doubtful for piece in history.reader.pieces(other, parse_frame("1m")))
+
+
+def test_seams_that_speak_for_every_instrument_are_read_as_before(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        lost_between(history, "1m", "1s")
+        [doubtful, *_] = [one for one in history.reader.pieces("A", parse_frame("1m")) if one.doubtful]
+        db = history.store.db
+        with db.atomic():
+            db.execute("INSERT INTO seams SELECT frame, '', -(1 << 62), to_ms FROM shard_seams")
+            db.execute("DELETE FROM _sqlite_migrations WHERE name = 'tell_seams_of_shards_apart'")
+            db.execute("DROP TABLE shard_seams")
+        assert doubtful in history.reader.pieces("A", parse_frame("1m"))
+        BarStore.open(tmp_path / "bars.sqlite", durable=False).close()
+        assert doubtful in history.reader.pieces("A", parse_frame("1m"))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_job_that_never_saw_an_instrument_does_not_hide_its_last_bars(tmp_path: Path, old: bool) -> None:
+    with opened(tmp_path) as history:
+        both, one = [(0, "A", 1.0, 1.0), (0, "D", 1.0, 1.0)], [(700_000, "A", 1.0, 1.0)]
+        for name, frames, rows in (("bars", "1s,1m", both), ("fives", "5m", one)):
+            history.create(name, frames)
+            history.start(name)
+            history.arrive(rows)
+            history.poll(name)
+            history.drop(99)
+        query = BarQuery("D", parse_frame("5m"))
+        if old:
+            make_old(history)
+            assert history.reader.read(query)["ticks"].to_list() == [1]
+            BarStore.open(tmp_path / "bars.sqlite", durable=False).close()
+        assert history.reader.read(query)["ticks"].to_list() == [1]
+
+
+def test_a_job_that_waits_longer_finds_less_that_is_final(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        history.create("first", "1m")
+        history.start("first")
+        history.arrive([(0, "A", 1.0, 1.0), (100_000, "A", 2.0, 1.0)])
+        history.poll("first")
+        history.drop(99)
+        history.create("second", "1m,15m")
+        history.jobs["second"].spec = history.jobs["second"].spec.model_copy(update={"lateness_ms": 300_000})
+        history.start("second")
+        history.arrive([(5_000, "A", 3.0, 1.0)])
+        history.poll("second")
+        [first, _] = history.reader.bars("A", "1m")["ticks"]
+        assert first == 1  # of two that it would have, had the second job read both
+        [doubtful] = [one for one in history.reader.pieces("A", parse_frame("1m")) if one.doubtful]
+        assert doubtful.from_ms <= START_MS < doubtful.to_ms
+
+
+def test_what_is_too_late_for_the_dropped_ticks_does_not_change_bars_that_were_final(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        history.create("first", "1m")
+        history.start("first")
+        history.arrive([(0, "A", 1.0, 1.0), (200_000, "A", 2.0, 1.0)])
+        history.poll("first")
+        history.drop(99)
+        history.create("second", "1m,15m")
+        history.start("second")
+        history.arrive([(130_000, "A", 3.0, 1.0)])
+        history.poll("first")
+        history.poll("second")
+        assert history.reader.bars("A", "1m").height == 3  # one of them of a tick that was too late
+        history.check()
+
+
+def test_short_bars_that_lack_ticks_are_not_trusted_as_long_ones_either(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        history.create("minutes", "1m,1h")
+        history.create("seconds", "1s")
+        history.start("minutes")
+        history.start("seconds")
+        history.arrive([(0, "A", 1.0, 1.0)])
+        history.poll("minutes")
+        history.drop(99)
+        history.arrive([(20_000, "A", 1.0, 1.0), (70_000, "A", 1.0, 1.0), (500_000, "A", 2.0, 1.0)])
+        history.poll("seconds")
+        history.delete("seconds")
+        history.create("both", "1s,1m")
+        history.remove("1s", "1m", 60_000)
+        assert history.reader.bars("A", "1m")["ticks"].to_list() == [1, 1]
+        assert history.check() > 0
+
+
 @pytest.mark.parametrize("then", ["stop", "delete"])
 def test_a_stopped_frame_does_not_stand_still(tmp_path: Path, then: str) -> None:
     with opened(tmp_path) as history:
@@ -143,8 +286,10 @@ def make_old(history: History) -> None:
     """Make the bar store what version 0.1 wrote."""
     db = history.store.db
     with db.atomic():
-        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'know_what_is_covered'")
-        for table in ("coverage", "seams"):
+        db.execute(
+            "DELETE FROM _sqlite_migrations WHERE name IN ('know_what_is_covered', 'tell_seams_of_shards_apart')"
+        )
+        for table in ("coverage", "seams", "shard_seams"):
             db.execute(f"DROP TABLE {table}")
         for column in ("begun_sequence", "missing_to_ms"):
             db.execute(f"ALTER TABLE progress DROP COLUMN {column}")
@@ -165,8 +310,8 @@ def test_the_first_bars_of_a_job_that_came_when_ticks_were_gone_are_not_trusted(
     with opened(tmp_path) as history:
         history.create("bars", "1s,1m,1h")
         history.start("bars")
-        for second in range(0, 700, 7):
-            history.arrive([(second * 1_000, "A", 1.0 + second, 1.0)])
+        for first in range(0, 700, 70):
+            history.arrive([(second * 1_000, "A", 1.0 + second, 1.0) for second in range(first, first + 70, 7)])
         history.poll("bars")
         history.drop(history.ticks.height // 2)
         history.create("fives", "5m")

@@ -12,7 +12,7 @@ from bar.verification import verify
 from feed.tick import REJECT_SCHEMA
 from feed.ticklog import TickLog
 from flink_jobs.lost import lost_by_store
-from flink_jobs.shard import Shard, Taken
+from flink_jobs.shard import Delivery, Shard, Taken
 from flink_jobs.spec import BarsJobSpec
 from flink_jobs.sqlite_source import SqliteSource
 from flink_jobs.state import cursor_from_bytes, cursor_to_bytes
@@ -274,3 +274,10 @@ def test_of_two_jobs_on_one_frame_the_more_patient_one_has_the_last_word(tmp_pat
     assert market.bars("1m")[0] == (-20, "closed", 1, 0)
     verdict = verify(market.spec.ticks_db, market.spec.bars_db, lambda _: None)
     assert (verdict.different, verdict.examples) == (0, [])
+
+
+def test_what_is_missing_reaches_to_the_newest_of_all_gaps(tmp_path: Path) -> None:
+    shard = Market(tmp_path).shard
+    for first, missing_to_ms in ((5, 9_000), (8, 4_000)):  # nothing was published between them
+        cursor = shard.take(Delivery(None, first, first, True, None, (), missing_to_ms)).cursor
+    assert (cursor.begun_sequence, cursor.missing_to_ms) == (8, 9_000)
