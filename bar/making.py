@@ -1,6 +1,6 @@
 """How the bars of a frame come about, told from what the store knows of coverage: which ticks they hold. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -66,18 +66,43 @@ def makings(covers: Sequence[Cover]) -> dict[Frame, Making]:
     return {frame: Making(tuple(one for one in covers if frame in one.frames)) for frame in frames}
 
 
-def stopped(covers: Sequence[Cover], wanted: Iterable[str], log_end: int, log_ms: int) -> list[str]:
-    """Say of each frame that is not made any more, although others are or a job should make it, since when.
+@dataclass(frozen=True)
+class KnownJob:
+    """A job, the frames that it makes while it runs, and whether it should; one that was deleted makes none."""
 
-    wanted: the jobs that should run. log_end, log_ms: the sequence that the next tick gets, and when the last one came.
+    name: str
+    frames: frozenset[Frame]
+    wanted: bool
+
+
+@dataclass(frozen=True)
+class Halted:
+    """Sentences on frames that are not made. stopped: others are, or a job should make them; given_up: none would."""
+
+    stopped: list[str]
+    given_up: list[str]
+
+
+def halted(covers: Sequence[Cover], jobs: Collection[KnownJob], log_end: int, log_ms: int) -> Halted:
+    """Say of each frame that is not made any more since when, and by which job it was.
+
+    jobs: all that are known. A frame counts as given up only if nothing but these ever made it.
+    log_end, log_ms: the sequence that the next tick gets, and when the last one came.
     """
-    found = []
+    found, names = Halted([], []), {one.name for one in jobs}
+    wanted = {one.name for one in jobs if one.wanted}
     heard_ms, read_to = (
         max((getattr(one, name) for one in covers), default=0) for name in ("updated_ms", "next_sequence")
     )
     for frame, making in makings(covers).items():
         newest = max(making.covers, key=lambda one: (one.updated_ms, one.next_sequence))
         reach = max(one.next_sequence for one in making.covers)
+        since = datetime.fromtimestamp(newest.updated_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        if all(one.job in names for one in making.covers) and not any(frame in one.frames for one in jobs):
+            found.given_up.append(
+                f"{frame.text}: no job makes these bars any more; the job {newest.job} made the last ones at {since}."
+            )
+            continue
         others = newest.updated_ms < heard_ms - _SILENT_MS and reach < read_to
         should = (
             any(one.job in wanted for one in making.covers)
@@ -85,9 +110,8 @@ def stopped(covers: Sequence[Cover], wanted: Iterable[str], log_end: int, log_ms
             and reach < log_end
         )
         if others or should:
-            since = datetime.fromtimestamp(newest.updated_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             why = "others are" if others else "it should be"
-            found.append(
+            found.stopped.append(
                 f"{frame.text}: no bars have been made since {since}, by the job {newest.job}, although {why};"
                 " start a job that makes them."
             )

@@ -9,7 +9,7 @@ import polars as pl
 from bar import recompute
 from bar.frames import Frame, parse_frame
 from bar.holdings import Cover
-from bar.making import Making, makings, stopped, with_delay
+from bar.making import KnownJob, Making, halted, makings, with_delay
 from bar.model import BAR_KEY, BAR_VALUES
 from bar.pieces import Piece
 from bar.query import BarQuery
@@ -40,6 +40,7 @@ class Verdict:
     shown, shown_different: the same of bars that pages make of stored ones, in every frame that they offer.
     damaged: ticks in damaged blocks of the log that nobody has looked at; bars of these times are not compared.
     stopped: a sentence for each frame that is not made any more while others are, or while its job should run.
+    given_up: a sentence for each frame whose jobs were all deleted or make others now, which is no failure.
     """
 
     ticks: int = 0
@@ -54,6 +55,7 @@ class Verdict:
     shown_different: int = 0
     stopped: list[str] = field(default_factory=list)
     damaged: int = 0
+    given_up: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -61,16 +63,17 @@ class Verdict:
         return not (self.different or self.shown_different or self.stopped or self.damaged)
 
 
-def verify(ticks_db: Path, bars_db: Path, watch: Callable[[float], None], wanted: Collection[str] = ()) -> Verdict:
+def verify(ticks_db: Path, bars_db: Path, watch: Callable[[float], None], jobs: Collection[KnownJob] = ()) -> Verdict:
     """Compare every bar of the store, and every bar that pages show, with the tick log.
 
-    `watch` is told the share done. wanted: the jobs that should run. The jobs may go on meanwhile: bars and the log are
-    compared as of one moment.
+    `watch` gets the share done. jobs: all that are known. They may go on meanwhile: bars and
+    the log are compared as of one moment.
     """
     verdict = Verdict()
     with TickLog.read_only(ticks_db) as log, BarReader.open(bars_db).at_one_moment() as reader:
         covers = reader.covers()
-        verdict.stopped = stopped(covers, wanted, log.end_sequence(), log.arrived_ms())
+        not_made = halted(covers, jobs, log.end_sequence(), log.arrived_ms())
+        verdict.stopped, verdict.given_up = not_made.stopped, not_made.given_up
         by_frame = makings(covers)
         whole = Making(tuple(covers))
         from_ms = (log.dropped_to_ns() or -_NS_PER_MS) // _NS_PER_MS + 1

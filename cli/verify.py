@@ -11,7 +11,7 @@ from bar.sqlite_file import StoreMissingError
 from bar.verification import Verdict, verify
 from cli.errors import UserError
 from control.home import Home
-from control.jobs.views import should_run
+from control.jobs.views import known_jobs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     home = Home.find()
     try:
         with noticing_damage(home.bars_db):
-            verdict = verify(home.ticks_db, home.bars_db, _show, should_run(home))
+            verdict = verify(home.ticks_db, home.bars_db, _show, known_jobs(home))
     except StoreMissingError as error:
         raise UserError(str(error)) from error
     except sqlite3.DatabaseError as error:
@@ -66,4 +66,5 @@ def _as_text(verdict: Verdict) -> str:
             f"       {verdict.ahead:,} came from Kafka ahead of their job's progress, and were compared with"
             " as many ticks as they hold"
         )
+    lines += [f"note   {sentence}" for sentence in verdict.given_up]
     return "\n".join([*lines, *(f"stopped  {sentence}" for sentence in verdict.stopped), *verdict.examples])

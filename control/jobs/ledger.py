@@ -11,7 +11,7 @@ from control.actions import record_outcome
 from control.audit import audit_migrations
 from control.database import immediate, open_control_db, read_control_db
 from control.home import Home
-from control.jobs.operations import Operation, Outcome, Phase
+from control.jobs.operations import Kind, Operation, Outcome, Phase
 from control.jobs.specs import NoSuchJobError, completed
 from control.jobs.states import Desired
 from control.jobs.tables import job_migrations
@@ -130,6 +130,11 @@ class JobLedger:
             Job(name, version, Desired(desired), *times)
             for name, version, desired, *times in self.db.conn.execute(query)
         ]
+
+    def deleted(self) -> frozenset[str]:
+        """Return the names of jobs that were deleted, also where there is one of that name again."""
+        query = "SELECT DISTINCT job FROM operations WHERE kind = ? AND outcome = ?"
+        return frozenset(name for (name,) in self.db.conn.execute(query, (Kind.DELETE.value, Outcome.DONE.value)))
 
     def job(self, name: str) -> Job:
         """Return one job; raise NoSuchJobError."""

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from bar.clock import now_ms
+from bar.making import KnownJob
 from bar.reader import BarReader
 from bar.sqlite_file import StoreMissingError
 from bar.store import ReadAgain
@@ -74,9 +75,19 @@ def job_views(home: Home) -> Sequence[JobView]:
         return ()
 
 
-def should_run(home: Home) -> frozenset[str]:
-    """Return the jobs that should run."""
-    return frozenset(one.name for one in job_views(home) if one.desired == Desired.RUNNING)
+def known_jobs(home: Home) -> Sequence[KnownJob]:
+    """Return all jobs, also those that were deleted, and the frames that each makes."""
+    try:
+        with JobLedger.read_only(home) as ledger:
+            specs = {job.name: (ledger.spec(job.name, job.version), job.desired) for job in ledger.jobs()}
+            gone = ledger.deleted() - specs.keys()
+    except (StoreMissingError, sqlite3.OperationalError):  # nothing has made it, or not all of it, yet
+        return ()
+    there = (
+        KnownJob(name, frozenset(spec.frame_list), desired is Desired.RUNNING)
+        for name, (spec, desired) in specs.items()
+    )
+    return [*there, *(KnownJob(name, frozenset(), wanted=False) for name in gone)]
 
 
 def job_detail(home: Home, name: str) -> JobDetail | None:

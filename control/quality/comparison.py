@@ -24,7 +24,7 @@ from bar.clock import now_ms
 from bar.sqlite_file import StoreMissingError
 from bar.verification import Verdict, verify
 from control.home import REPO_ROOT, Home
-from control.jobs.views import should_run
+from control.jobs.views import known_jobs
 from control.keys.settings import SECRET_VARIABLES
 from control.machine.processes import tethered
 
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home = Home(parser.parse_args(arguments).home)
     os.nice(19)
     try:
-        verdict = verify(home.ticks_db, home.bars_db, lambda share: _say(share=share), should_run(home))
+        verdict = verify(home.ticks_db, home.bars_db, lambda share: _say(share=share), known_jobs(home))
     except StoreMissingError as error:
         _say(problem=str(error))
         return 1

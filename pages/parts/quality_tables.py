@@ -188,9 +188,10 @@ def _verdict(verdict: Verdict) -> str:
             f":red[●] **Frames have stopped**, although all {verdict.bars:,} bars equal a recomputation"
             f" from {verdict.ticks:,} ticks.{beyond}{stopped}\n\n"
         )
+    given_up = "".join(f"\n\n:gray[●] {plain(sentence)}" for sentence in verdict.given_up)
     return (
         f":green[●] **All {verdict.bars:,} bars equal a recomputation** from {verdict.ticks:,} ticks, of which"
-        f" {verdict.late:,} were too late.{beyond}"
+        f" {verdict.late:,} were too late.{beyond}{given_up}" + ("\n\n" if given_up else "")
     )
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bar.frames import parse_frames
+from bar.making import KnownJob
 from bar.verification import Verdict, verify
 from tests.bars.histories import NO_REJECTS, History, opened
 from tests.bars.test_shard import Market
@@ -94,8 +96,28 @@ def test_a_frame_that_stopped_while_others_go_on_is_a_failure(tmp_path: Path) ->
         assert verdict.stopped[0].endswith("by the job fives, although others are; start a job that makes them.")
 
 
-@pytest.mark.parametrize("wanted", [(), ("bars",)])
-def test_a_frame_whose_job_should_run_but_does_not_read_is_a_failure(tmp_path: Path, wanted: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("now_made", ["", "1s", "1s,5m"])
+def test_a_frame_that_no_job_makes_any_more_is_a_note(tmp_path: Path, now_made: str) -> None:
+    with opened(tmp_path) as history:
+        beside(history, minutes=4)
+        silent_for(history, "fives", 61_000)
+        jobs = [
+            KnownJob("bars", frozenset(parse_frames("1s,1m")), wanted=True),
+            KnownJob("fives", frozenset(parse_frames(now_made) if now_made else ()), wanted=False),
+        ]
+        verdict = verify(tmp_path / "ticks.sqlite", tmp_path / "bars.sqlite", lambda _: None, jobs)
+        made = {"5m"} if "5m" in now_made else set()
+        assert {one.split(":")[0] for one in verdict.given_up} == {"5s", "5m"} - made
+        assert {one.split(":")[0] for one in verdict.stopped} == made
+        assert verdict.good == (not made)
+        assert verdict.given_up[0].startswith("5s: no job makes these bars any more; the job fives made the last ones")
+        wrong = verify(tmp_path / "ticks.sqlite", tmp_path / "bars.sqlite", lambda _: None, jobs[:1])
+        assert len(wrong.stopped) == 2  # nothing is known of who made them
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_frame_whose_job_should_run_but_does_not_read_is_a_failure(tmp_path: Path, wanted: bool) -> None:
+    jobs = [KnownJob("bars", frozenset(parse_frames("1s,1m")), wanted)]
     with opened(tmp_path) as history:
         history.create("bars", "1s,1m")
         history.start("bars")
@@ -105,9 +127,9 @@ def test_a_frame_whose_job_should_run_but_does_not_read_is_a_failure(tmp_path: P
         with history.log.db.atomic():
             history.log.db.execute("UPDATE blocks SET received_ms = (SELECT updated_ms FROM sources)")
         files = tmp_path / "ticks.sqlite", tmp_path / "bars.sqlite"
-        assert verify(*files, lambda _: None, wanted).stopped == []  # all there is was read
+        assert verify(*files, lambda _: None, jobs).stopped == []  # all there is was read
         batch = history.ticks.drop("sequence")
         history.log.append("market", batch, NO_REJECTS, read=1, cursor="", complete_to_ms=None)
-        assert [one.split(":")[0] for one in verify(*files, lambda _: None, wanted).stopped] == (
+        assert [one.split(":")[0] for one in verify(*files, lambda _: None, jobs).stopped] == (
             ["1s", "1m"] if wanted else []
         )

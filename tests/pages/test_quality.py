@@ -306,6 +306,11 @@ def test_punctuality_in_one_line(ticks: int, late_ms: list[float], line: str) ->
             ":red[●] 5m\\: so.\n\n Compared 5.0 s ago, in 4 s.",
         ),
         (
+            Standing(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, given_up=["5m: so."])),
+            ":green[●] **All 4 bars equal a recomputation** from 9 ticks, of which 1 were too late.\n\n"
+            ":gray[●] 5m\\: so.\n\n Compared 5.0 s ago, in 4 s.",
+        ),
+        (
             Standing(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict()),
             ":gray[●] There was no bar that could be compared. Compared 5.0 s ago, in 4 s.",
         ),
