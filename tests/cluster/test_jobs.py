@@ -267,7 +267,8 @@ def test_without_a_cluster_nothing_happens_and_nobody_claims_a_failure(home: Hom
 
 
 def test_fifty_malformed_submits_leave_the_jobmanager_alive(shared_flink: FlinkRest) -> None:
-    url = f"http://127.0.0.1:{shared_flink.port}"
+    url, tls = f"https://127.0.0.1:{shared_flink.port}", shared_flink.tls
+    allowed: dict[str, Any] = {"cert": (str(tls.certificate), str(tls.key)), "verify": str(tls.certificate)}
     jar = shared_flink._driver_jar()
     incarnation = shared_flink.incarnation()
     driver = "org.apache.flink.client.python.PythonDriver"
@@ -285,7 +286,7 @@ def test_fifty_malformed_submits_leave_the_jobmanager_alive(shared_flink: FlinkR
         [],
     ]
     answers = [
-        requests.post(f"{url}/jars/{jar}/run", json=body, timeout=60).status_code
+        requests.post(f"{url}/jars/{jar}/run", json=body, timeout=60, **allowed).status_code
         for body in itertools.islice(itertools.cycle(bodies), 50)
     ]
     assert len(answers) == 50
