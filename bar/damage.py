@@ -1,6 +1,6 @@
 """A bar store whose file is damaged: the process that finds out leaves a note beside it for health, status and alerts.
 
-Told by SQLite's own word, since looking through a large store takes minutes.
+SQLite's own error is the evidence, since looking through a large store takes minutes.
 """
 
 import sqlite3

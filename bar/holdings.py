@@ -50,7 +50,7 @@ class Holdings:
     covers: Sequence[Cover]
 
     def reached_ms(self, frame: Frame) -> int | None:
-        """Return the newest tick seen by whoever makes a frame, None where no more is expected (see bar/rollup.py)."""
+        """Return the newest tick seen by the jobs of a frame, None where no more is expected (see bar/rollup.py)."""
         makers = [one for one in self.covers if frame in one.frames]
         if all(one.final for one in makers):
             return None
@@ -140,7 +140,7 @@ def holdings(db: Database, instrument: str, wanted: Frame, stored: Collection[Fr
     """Return what is held of an instrument in frames that divide the wanted one; as of a time, as it was then.
 
     stored: those of them that it has bars of. Others count as well: their makers may have read further.
-    How far a frame reaches is told in sequences; as of a time, in ms, since no more is known of what jobs had read.
+    How far a frame reaches is given in sequences; as of a time, in ms, since no more is known of what jobs had read.
     """
     covers = read_covers(db)
     # An older store does not say where jobs began, so it cannot tell an instrument without ticks from one they missed.

@@ -1,4 +1,4 @@
-"""How the bars of a frame come about, told from what the store knows of coverage: which ticks they hold. Pure."""
+"""How the bars of a frame come about, derived from what the store knows of coverage: which ticks they hold. Pure."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass

@@ -65,7 +65,7 @@ class Splice:
 
 
 def splice_of(frame: Frame) -> Splice:
-    """Return the splice that takes all bars from one stored frame, whoever makes it."""
+    """Return the splice that takes all bars from one stored frame, whichever job makes it."""
     return Splice((Piece(frame, BEGIN_MS, END_MS),), None)
 
 

@@ -56,7 +56,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 def open_for_reading(path: Path, *schemas: Migrations) -> Database:
     """Open an existing file without any right to change it; raise StoreMissingError if there is none.
 
-    A file that an earlier version wrote is first brought up to date with these schemas, whoever opens it first.
+    A file that an earlier version wrote is brought up to date with these schemas by the process that opens it first.
     """
     if not path.exists() or not path.stat().st_size:  # made a moment ago, and nothing is in it yet
         raise StoreMissingError(f"There is no {path.name} yet; start Barmill with ./barmill up first.")

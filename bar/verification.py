@@ -38,7 +38,7 @@ class Verdict:
     store that is kept from Kafka has such, since progress is taken over there after the bars it speaks of.
     different: bars that disagree, the first of them described in examples.
     shown, shown_different: the same of bars that pages make of stored ones, in every frame that they offer.
-    damaged: ticks in damaged blocks of the log that nobody has looked at; bars of these times are not compared.
+    damaged: ticks in damaged blocks of the log that were not acknowledged yet; bars of these times are not compared.
     stopped: a sentence for each frame that is not made any more while others are, or while its job should run.
     given_up: a sentence for each frame whose jobs were all deleted or make others now, which is no failure.
     """

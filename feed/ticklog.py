@@ -6,7 +6,7 @@
               arrived_ms, newest_ns, reused_ids
     rejects   source and REJECT_SCHEMA, bounded; rejects_by_reason keeps the counts for ever
     log       one row: next_sequence, dropped_to_ns, the newest time in any block that retention dropped, and id, by
-              which what was made of one log can be told from what was made of another; trusted_ms, see feed/upkeep.py
+              which things made of one log are distinguished from those of another; trusted_ms, see feed/upkeep.py
     epochs    first_sequence, id: one row for each time that writing began. A log that was restored from a backup
               continues with an epoch that the lost part did not have, so its ticks are not taken for the lost ones
 

@@ -1,6 +1,6 @@
 """Upkeep of the tick log: small old blocks are joined, and what is older than the retention is dropped.
 
-What is due is told by a clock that never jumps. How old a block is, is judged by a trusted time: it follows the wall
+A monotonic clock decides what is due. How old a block is, is judged by a trusted time: it follows the wall
 clock, but advances at most twice as fast as time passes, and by a day more once in a process, for the time when none
 ran. So a wall clock that is set ahead for a while does not empty the log.
 """

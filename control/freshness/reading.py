@@ -1,4 +1,4 @@
-"""Reading the facts that freshness is judged by; a store that nobody has made yet reads as empty."""
+"""Reading the facts that freshness is judged by; a store that does not exist yet reads as empty."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -173,9 +173,9 @@ def _feeds_off(home: Home, names: Iterable[str]) -> dict[str, FeedOff]:
 
 
 def _markets(home: Home) -> frozenset[str]:
-    """Return the feeds that are demo markets: our own, and those of other Barmills that somebody added."""
+    """Return the feeds that are demo markets: our own, and those of other Barmills that were added."""
     try:
         added = [feed.name for feed in feeds_of(home) if feed.kind == "market"]
-    except SettingsError:  # the first feed cannot be told from the others until feed.json is repaired
+    except SettingsError:  # the first feed cannot be distinguished from the others until feed.json is repaired
         added = []
     return frozenset({"market", *added})

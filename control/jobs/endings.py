@@ -10,7 +10,7 @@ from control.jobs.states import State
 from control.texts import moment
 
 _ENDS_A_RUN = (Kind.STOP, Kind.RESTART, Kind.UPGRADE, Kind.DELETE)
-# Runs end like this only because they are told to. What such a run recovered from earlier is not why it ended.
+# Runs end like this only on request. What such a run recovered from earlier is not why it ended.
 ON_REQUEST = (State.STOPPED, State.CANCELED)
 
 

@@ -135,7 +135,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> It
 
 
 def _first_member(archive: BinaryIO) -> Iterator[bytes]:
-    """Yield the first member of an archive whose directory, which stands at its end, is missing."""
+    """Yield the first member of an archive whose directory (at its end) is missing."""
     archive.seek(0)
     header = archive.read(30)
     if len(header) == 30 and int.from_bytes(header[8:10], "little") == _DEFLATED and not header[6] & 0x1:

@@ -117,7 +117,7 @@ class Findings:
         step = pl.col("time_ns").diff().over("instrument")
         behind = pl.col("time_ns").cum_max().over("instrument") - pl.col("time_ns")
         steps = own.select("own", step=step, behind=behind).filter("own")
-        # The first step of a document is from another one, and says nothing of its own order.
+        # The first step of a document is from another one, and says nothing about order.
         inner = ticks.select(step=step)["step"]
         self.rises += int((inner > 0).sum())
         self.falls += int((inner < 0).sum())

@@ -1,7 +1,7 @@
 """Ticks into Kafka: every batch with the position behind it in one transaction, as the log's only writer there.
 
 The position is a record in the compacted topic `ticks-position`: {"log": id, "next_sequence": n, "epoch": that of the
-tick before}; records of earlier versions are without an epoch. Whoever opens a
+tick before}; records of earlier versions are without an epoch. A process that opens a
 delivery ends what a predecessor left unfinished and fences it off, then reads how far the log got. So a delivery that
 failed in whatever way is dropped, and the next one goes on exactly where Kafka stands.
 """

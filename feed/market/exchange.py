@@ -80,7 +80,7 @@ class Exchange:
         self._wake()
 
     async def run(self, should_stop: Callable[[], bool]) -> None:
-        """Make a step every 100 ms until told to stop; then end all streams. A full disk makes it pause."""
+        """Make a step every 100 ms until stopped; then end all streams. A full disk makes it pause."""
         due_s = time.monotonic()
         try:
             while not should_stop():
