@@ -25,6 +25,7 @@ from feed.standing import Standings, write_standings
 from tests.canary import canary, leaks
 from tests.pages.stores import Stores
 from tests.signed_in import signed_in
+from tests.standings import reported
 
 ADA = Actor("ada")
 TOPIC = '{"bootstrap": "localhost:9092", "topic": "prices"}'
@@ -168,8 +169,8 @@ def test_how_each_stands_is_told_as_long_as_ingest_says_so(home: Home, feeds: Fe
     stores.close()
     refused = ConnectionState(Phase.REFUSED, "The key was refused.", 1, stale=("b:X",))
     receiving = ConnectionState(Phase.RECEIVING, "Prices arrive.", 1)
-    write_standings(home, Standings(now_ms() + 600_000, {"b": refused, "c": receiving, "market": receiving}))
-    market, b, c = feed_views(home)
+    with reported(home, {"b": refused, "c": receiving, "market": receiving}):
+        market, b, c = feed_views(home)
     assert (market.phase, market.ticks_per_s, market.needs_somebody) == ("receiving", 10, False)
     assert (b.phase, b.sentence, b.needs_somebody) == ("refused", "The key was refused.", True)
     assert b.state == refused

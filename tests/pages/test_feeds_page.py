@@ -1,5 +1,6 @@
 """The feeds page: what it shows of each feed, and what it changes."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from control.keys.store import KeyStore
 from control.people.roles import Actor, Role
 from feed.connection.state import ConnectionState, Phase
 from feed.provider import Listed
-from feed.standing import Standings, write_standings
 from tests.pages.conftest import LookAs
 from tests.pages.measured import measured_past
 from tests.pages.test_pages import opened, texts
+from tests.standings import reported
 
 ADA = Actor("ada")
 TOPIC = '{"bootstrap": "localhost:9092", "topic": "prices"}'
@@ -31,14 +32,14 @@ def _use_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def two(home: Home) -> Home:
+def two(home: Home) -> Iterator[Home]:
     """A home with a feed `b` beside the demo market."""
     with Feeds.open(home) as feeds:
         add(feeds, ADA, "b", "kafka", TOPIC)
     refused = ConnectionState(Phase.REFUSED, "The brokers refused us.", now_ms() - 7_000, skew_ms=12.4, gaps=2)
     receiving = ConnectionState(Phase.RECEIVING, "Prices arrive.", now_ms(), heard_ms=now_ms())
-    write_standings(home, Standings(now_ms() + 600_000, {"b": refused, "market": receiving}))
-    return home
+    with reported(home, {"b": refused, "market": receiving}):
+        yield home
 
 
 def table(app: AppTest) -> Any:
