@@ -231,8 +231,14 @@ def test_a_clock_that_is_off_is_measured_and_completeness_goes_by_it(
 
         run.wait(complete)
         assert (run.complete_to_ms() or 0) <= exchange.now_us // 1_000
-        run.wait(lambda: abs((run.states[-1].skew_ms or 0) - skew_ms) < 1_500)
-        assert f"Its clock is {abs(skew_ms) // 1_000} s" in run.states[-1].sentence
+
+        def measured() -> bool:
+            # A slow machine measures some hundred milliseconds more or less, which another message puts right.
+            exchange.beat()
+            return f"Its clock is {abs(skew_ms) // 1_000} s" in run.states[-1].sentence
+
+        run.wait(measured)
+        assert abs((run.states[-1].skew_ms or 0) - skew_ms) < 1_500
         assert run.rejects().is_empty()
 
 
