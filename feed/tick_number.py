@@ -1,6 +1,6 @@
 """The reader of numbers: whole columns of prices and volumes as 64-bit floats, and which of them are not held exactly.
 
-A float holds a decimal number exactly when the shortest decimal that stands for the float is that number. So it does
+A float holds a decimal number exactly when the shortest decimal that represents the float is that number. So it does
 for every number of up to 15 digits, and for some longer ones. A binary float, as in a Parquet file, counts as its
 shortest decimal.
 """

@@ -10,7 +10,7 @@
               never is refused, since only a guess could place it.
 
 Nothing is rounded: a time with digits below the nanosecond is refused, as is a second numbered 60. A binary float
-counts as the shortest decimal number that stands for it.
+counts as the shortest decimal number that represents it.
 """
 
 import re

@@ -43,7 +43,7 @@ def cursor_from_bytes(data: bytes) -> Cursor:
 
 
 class StateBytes:
-    """What PyFlink is to use in the place of its own converter, which would load any pickle."""
+    """What PyFlink is to use instead of its built-in converter, which would load any pickle."""
 
     def to_internal(self, value: bytes | None) -> bytes | None:
         """Return the bytes that a state holds, also as an earlier version wrote them."""

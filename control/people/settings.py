@@ -60,7 +60,7 @@ class SignInSettings(SettingsFile):
 
     public_url: how others reach the app, through a proxy that stands on this machine, such as
     "https://barmill.example.com"; the proxy says in X-Forwarded-For whom it speaks for.
-    proxy: where that proxy connects from, when it is another machine or container: an address, or a network of its own
+    proxy: where that proxy connects from, when it is another machine or container: an address, or a separate network
     of at most 256 addresses. Visitors have the last address in its X-Forwarded-For, which is the one that it saw.
     idle_hours, session_days: a session ends after so long without use, and in any case.
     oidc: a provider that people may sign in with, besides passwords.

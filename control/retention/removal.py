@@ -43,7 +43,7 @@ def sweep(home: Home) -> Iterator[int]:
 
 
 def _trusted_ms(home: Home) -> int:
-    """Return the time that the newest bars may have; a home without feeds of its own gives no limit."""
+    """Return the time that the newest bars may have; a home without feeds gives no limit."""
     try:
         with TickLog.read_only(home.ticks_db) as log:
             return log.trusted_ms() or _NO_LIMIT_MS

@@ -35,7 +35,7 @@ def escaped(part: str) -> str:
 
 
 def content_of(row: Mapping[str, object]) -> str:
-    """Return a short text that stands for the prices and volume of a row, however their numbers are written."""
+    """Return a short digest of the prices and volume of a row, however their numbers are written."""
     texts = "|".join(_number_text(row.get(name)) for name in _CONTENT)
     return b64encode(blake2b(texts.encode(), digest_size=3).digest()).decode()
 

@@ -176,7 +176,7 @@ def peeked(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
 
 def _spooled(pieces: Iterator[bytes]) -> BinaryIO:
     """Write the pieces to a temporary file that goes when it is closed."""
-    spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # whoever reads it closes it
+    spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # the reader closes it
     try:
         for piece in pieces:
             spool.write(piece)
