@@ -1,30 +1,21 @@
-"""The app's entry: which pages there are and for whom, and what stands beside all of them. Run by `./barmill up`."""
+"""The app's entry point: the pages, the permission that each needs, and the sidebar. Run by `./barmill up`."""
 
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
-from streamlit.navigation.page import StreamlitPage
 
-from control.home import REPO_ROOT
-from control.people.roles import Permission
-from pages.parts.alert_list import alert_line
-from pages.parts.head import flow_line
-from pages.parts.my_preferences import mine, theme
-from pages.parts.routing import through_app
-from pages.parts.visitor import Visitor, visitor, visitor_badge
+from barmill.audit.roles import Permission
+from barmill.platform.home import REPO_ROOT
+from pages.parts.accounts.my_preferences import preferences_of, theme
+from pages.parts.monitoring.readings import alert_line
+from pages.parts.shared.page_header import flow_line
+from pages.parts.shared.visitor import Visitor, current_visitor, rerun_through_app, visitor_badge
+from web.streamlit_compat import DEFAULT_PAGE, STYLE
 
-_PICTURES = REPO_ROOT / "pages" / "parts"
-# Streamlit has no settings for these: tables and charts want the width more than the margins do; whoever comes by
-# keyboard to a table, to a link or to the page itself should see so; and nobody needs to come to the timer of a page.
-_STYLE = """<style>
-.stMainBlockContainer { padding-inline: 2rem; }
-.stMain:focus-visible { outline: 2px solid; outline-offset: -2px; }
-.stDataFrame:has(:focus-visible), .stPageLink a:focus-visible { outline: 2px solid; outline-offset: 1px; }
-iframe[title^="streamlit_autorefresh"] { visibility: hidden; }
-</style>"""
-_LANDED = "app_landed"
+_ICON_FOLDER = REPO_ROOT / "pages" / "parts"
+_START_PAGE_OPENED = "app_start_page_opened"
 
-# By section: which permission a page needs, its file, title and icon. The first page of all is where one lands.
+# The required permission, file, title and icon of each page, by section. The first page is the default start page.
 _PAGES: Mapping[str, Sequence[tuple[Permission, str, str, str]]] = {
     "Markets": (
         (Permission.VIEW_PRICES, "overview", "Overview", "dashboard"),
@@ -50,53 +41,53 @@ _PAGES: Mapping[str, Sequence[tuple[Permission, str, str, str]]] = {
 }
 
 
-def pages(one: Visitor) -> dict[str, list[StreamlitPage]]:
+def pages(visitor: Visitor) -> dict[str, list[st.Page]]:
     """Return the pages this visitor may open, by section."""
     return {
         section: [
-            st.Page(f"pages/{name}.py", title=title, icon=f":material/{icon}:", default=name == "overview")
-            for needed, name, title, icon in listed
-            if one.may(needed)
+            st.Page(f"pages/{name}.py", title=title, icon=f":material/{icon}:", default=name == DEFAULT_PAGE)
+            for permission, name, title, icon in entries
+            if visitor.may(permission)
         ]
-        for section, listed in _PAGES.items()
-        if any(one.may(needed) for needed, *_ in listed)
+        for section, entries in _PAGES.items()
+        if any(visitor.may(permission) for permission, *_ in entries)
     }
 
 
 def main() -> None:
-    """Set the frame of the app and run the page that was asked for."""
-    through_app()
-    st.set_page_config("Barmill", str(_PICTURES / "icon.svg"), layout="wide", initial_sidebar_state=200)
-    st.html(_STYLE)
-    st.logo(str(_PICTURES / "logo.svg"), size="large")
-    one = visitor()
-    offered = pages(one)
-    page = st.navigation(offered, expanded=True)
-    listed = [each for section in offered.values() for each in section]
-    _land(page, mine(one).start_page, listed)
+    """Set up the app and run the requested page."""
+    rerun_through_app()
+    st.set_page_config("Barmill", str(_ICON_FOLDER / "icon.svg"), layout="wide", initial_sidebar_state=200)
+    st.html(STYLE)
+    st.logo(str(_ICON_FOLDER / "logo.svg"), size="large")
+    visitor = current_visitor()
+    sections = pages(visitor)
+    page = st.navigation(sections, expanded=True)
+    entries = [entry for section in sections.values() for entry in section]
+    _open_start_page(page, preferences_of(visitor).start_page, entries)
     with st.sidebar:
-        _keep_telling(one)
-        visitor_badge(one, theme(one), [each.url_path for each in listed])
+        _show_state(visitor)
+        visitor_badge(visitor, theme(visitor), [entry.url_path for entry in entries])
     page.run()
 
 
-# Each run of a fragment, whatever it changes, costs the browser as much as drawing a thousand candles does. What is to
-# be told sooner, the pages themselves tell every second.
+# Each run of a fragment, whatever it changes, costs the browser more than drawing a thousand candles. The pages
+# themselves show more urgent information every second.
 @st.fragment(run_every=3)
-def _keep_telling(one: Visitor) -> None:
-    """Say beside every page whether data flows, and which alerts are open."""
+def _show_state(visitor: Visitor) -> None:
+    """Show on every page whether data flows, and which alerts are open."""
     flow_line()
-    alert_line(one)
+    alert_line(visitor)
 
 
-def _land(page: StreamlitPage, start_page: str, listed: Sequence[StreamlitPage]) -> None:
-    """Go to the page that the visitor wants to see first, if the app was just opened without saying which."""
-    if st.session_state.get(_LANDED):
+def _open_start_page(page: st.Page, start_page: str, entries: Sequence[st.Page]) -> None:
+    """Go to the visitor's start page if the app was opened without a page in the address."""
+    if st.session_state.get(_START_PAGE_OPENED):
         return
-    st.session_state[_LANDED] = True
-    wanted = next((one for one in listed if one.url_path == start_page), None)
-    if page.url_path == "" and wanted is not None:
-        st.switch_page(wanted)
+    st.session_state[_START_PAGE_OPENED] = True
+    start = next((entry for entry in entries if entry.url_path == start_page), None)
+    if page.url_path == "" and start is not None:
+        st.switch_page(start)
 
 
 main()

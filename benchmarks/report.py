@@ -1,4 +1,4 @@
-"""The results as a text to read."""
+"""The results of the benchmarks as tables for a terminal."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,12 +12,19 @@ def as_text(result: dict[str, Any]) -> str:
         "replay": _replay,
         "instruments": _instruments,
         "live": _live,
+        "rest": _rest,
         "picks": _picks,
         "queries": _queries,
         "charts": _charts,
         "first_chart": _first_chart,
         "kafka": _kafka,
+        "start": _start,
+        "up": _up,
+        "commands": _commands,
+        "bulk": _bulk,
+        "moves": _moves,
         "peers": _peers,
+        "test": _test,
     }
     lines = [_machine(result["machine"])]
     for name, write in writers.items():
@@ -36,40 +43,88 @@ def _machine(machine: Part) -> str:
 
 def _replay(part: Part) -> Iterator[str]:
     yield f"Replay of {part['instruments']} instruments into {part['frames']}"
-    heads = ("ticks", "total", "start-up", "ticks/s after it", "CPU s/M", "of it TaskManager", "others' CPU")
-    yield from _table(heads, [(*_rate_cells(one), *_cpu_cells(one), _others(one)) for one in part["sizes"]])
-    between, floor = part["between_sizes"], part["polars_batch"][-1]
+    headers = ("ticks", "total", "start-up", "ticks/s after", "CPU s/M", "TaskManager", "others' CPU")
+    yield from table(headers, [(*_rate_cells(run), *_cpu_cells(run), _others_cpu(run)) for run in part["sizes"]])
+    difference, batch = part["between_sizes"], part["polars_batch"][-1]
     yield (
-        f"  between the sizes: {_number(between['ticks_per_s'])} ticks/s, {between['cpu_s_per_million_ticks']} CPU s/M"
-        f" (TaskManager {between['taskmanager_cpu_s_per_million_ticks']})"
+        f"  between the sizes: {_number(difference['ticks_per_s'])} ticks/s,"
+        f" {difference['cpu_s_per_million_ticks']} CPU s/M"
+        f" (TaskManager {difference['taskmanager_cpu_s_per_million_ticks']})"
     )
-    if between["disturbed"]:
-        yield "  Other programs were at work meanwhile, so that difference says little; measure on a quiet machine."
+    if difference["disturbed"]:
+        yield "  Other programs disturbed these runs, so the difference is not reliable; measure on a quiet machine."
     large = part["sizes"][1]
     yield (
-        f"  The larger one was read into the log at {_number(large['intake_ticks_per_s'])} ticks/s;"
-        f" {large['ticks_in_log_when_folding_began']:,} ticks were there when folding began."
+        f"  The larger file was read into the log at {_number(large['intake_ticks_per_s'])} ticks/s;"
+        f" {large['ticks_in_log_when_folding_began']:,} ticks were in it when folding began."
     )
     yield (
-        f"  Polars batch: {_number(floor['ticks_per_s'])} ticks/s, {floor['cpu_s_per_million_ticks']} CPU s/M,"
-        f" {floor['peak_memory_mb']:,} MB; Barmill has {_number(part['share_of_polars_batch_speed'])} of its speed;"
-        f" {_compared(floor)}"
+        f"  Polars batch: {_number(batch['ticks_per_s'])} ticks/s, {batch['cpu_s_per_million_ticks']} CPU s/M,"
+        f" {batch['peak_memory_mb']:,} MB; Barmill reaches {_number(part['share_of_polars_batch_speed'])} of its rate;"
+        f" {_comparison_text(batch)}"
+    )
+
+
+def _start(part: Part) -> Iterator[str]:
+    yield f"Replay of {part['ticks']:,} ticks"
+    yield from _commands({"runs": {"replay": part}})
+
+
+def _commands(part: Part) -> Iterator[str]:
+    headers = ("command", "CPU s", "wall s", "others' CPU")
+    yield from table(
+        headers,
+        [(name, str(run["cpu_s"]), str(run["wall_s"]), _others_cpu(run)) for name, run in part["runs"].items()],
+    )
+
+
+def _up(part: Part) -> Iterator[str]:
+    yield f"./barmill up, with the history of the demo market (others' CPU {_others_cpu(part)})"
+    headers = ("", "to the first live bar", "CPU s", "until it returns")
+    homes = ("new_home", "existing_home")
+    yield from table(
+        headers,
+        [
+            (_label(home), f"{part[home]['live_s']} s", str(part[home]["cpu_s"]), f"{part[home]['returned_s']} s")
+            for home in homes
+        ],
+    )
+
+
+def _bulk(part: Part) -> Iterator[str]:
+    yield (
+        f"Bulk read of {part['bars']:,} bars of {part['instruments']} instruments to Arrow:"
+        f" {part['bulk_bars_per_cpu_s']:,} bars per CPU second (others' CPU {_others_cpu(part)})"
+    )
+    yield f"  A stored bar takes {part['bytes_per_bar']} bytes of the {part['size_mb']:,} MB on disk."
+
+
+def _moves(part: Part) -> Iterator[str]:
+    kills, compared = part["kills"], part["compare"]
+    yield f"Moves of {part['bars']:,} bars into blocks (others' CPU {_others_cpu(part)})"
+    yield (
+        f"  {kills['killed_while_moving']} kills during a move: {kills['different_bars']:,} bars differ,"
+        f" {kills['different_bars_after_the_move']:,} after the complete move."
+    )
+    yield (
+        f"  {compared['answers']:,} answers compared during a move of {compared['moved_s']} s:"
+        f" {compared['different_answers']:,} differ, and {compared['different_bars']:,} bars after it."
     )
 
 
 def _instruments(part: Part) -> Iterator[str]:
     yield "Replay by number of instruments, CPU without start-up"
-    heads = ("instruments", "bars", "ticks", "total", "start-up", "ticks/s after it", "CPU s/M", "others' CPU")
+    headers = ("instruments", "bars", "ticks", "total", "start-up", "ticks/s after", "CPU s/M", "others' CPU")
     cpu = "cpu_s_per_million_ticks_without_startup"
     rows = [
-        (f"{one['instruments']:,}", f"{one['bars']:,}", *_rate_cells(one), str(one[cpu]), _others(one))
-        for one in part["runs"]
-        if "not_measured" not in one
+        (f"{run['instruments']:,}", f"{run['bars']:,}", *_rate_cells(run), str(run[cpu]), _others_cpu(run))
+        for run in part["runs"]
+        if "not_measured" not in run
     ]
-    yield from _table(heads, rows)
-    for one in part["runs"]:
-        if "not_measured" in one:
-            yield f"  {one['instruments']:,} instruments could not be measured: {one['not_measured']}"
+    yield from table(headers, rows)
+    for run in part["runs"]:
+        if "not_measured" in run:
+            yield f"  {run['instruments']:,} instruments could not be measured: {run['not_measured']}"
 
 
 def _live(part: Part) -> Iterator[str]:
@@ -78,36 +133,46 @@ def _live(part: Part) -> Iterator[str]:
         f" (others' CPU {part['other_programs_share_of_all_cores']:.0%})"
     )
     delays = part["delay_ms"].items()
-    heads = ("delay in ms", "p50", "p95", "p99", "max")
-    yield from _table(heads, [(_words(name), *map(str, found.values())) for name, found in delays])
+    headers = ("delay in ms", "p50", "p95", "p99", "max")
+    yield from table(headers, [(_label(name), *map(str, quantiles.values())) for name, quantiles in delays])
     rows = [*part["processes"].items(), ("all", part["all_processes"])]
     columns = ("process", "resident MB", "proportional MB", "share of a core")
-    yield from _table(columns, [(name, *(f"{value:,.2f}" for value in one.values())) for name, one in rows])
+    yield from table(columns, [(name, *(f"{value:,.2f}" for value in figures.values())) for name, figures in rows])
+
+
+def _rest(part: Part) -> Iterator[str]:
+    first, *others = _live(part)
+    yield first.replace("Live:", "At rest, no page open:")
+    yield from others
 
 
 def _picks(part: Part) -> Iterator[str]:
     yield (
-        f"Picks: {part['changes']} times an instrument off and on again"
+        f"Picks: an instrument disabled and enabled {part['changes']} times"
         f" (others' CPU {part['other_programs_share_of_all_cores']:.0%})"
     )
-    heads = ("time in ms", "p50", "p95", "p99", "max")
-    yield from _table(heads, [(_words(name), *map(str, found.values())) for name, found in part["delay_ms"].items()])
+    headers = ("time in ms", "p50", "p95", "p99", "max")
+    yield from table(
+        headers, [(_label(name), *map(str, quantiles.values())) for name, quantiles in part["delay_ms"].items()]
+    )
 
 
 def _queries(part: Part) -> Iterator[str]:
-    sizes = [one for one in part["sizes"] if "query_ms" in one]
-    yield f"Questions of every view, {part['repeats']} times each, in ms"
-    stores = [f"{one['bars'] / 1e6:g} M bars" for one in sizes]
-    heads = [f"{name}, {store}" for store in stores for name in ("p50", "p95", "p95 of CPU")]
+    sizes = [size for size in part["sizes"] if "query_ms" in size]
+    yield f"Queries of all pages, {part['repeats']} times each, in ms"
+    stores = [f"{size['bars'] / 1e6:g} M bars" for size in sizes]
+    headers = [f"{name}, {store}" for store in stores for name in ("p50", "p95", "p95 of CPU")]
     rows = []
-    for question in sizes[0]["query_ms"] if sizes else ():
-        found = [(one["query_ms"][question], one["query_cpu_ms"][question]) for one in sizes]
-        cells = [str(value) for wall, cpu in found for value in (wall["p50"], wall["p95"], cpu["p95"])]
-        rows.append((question, *cells, str(part["p95_times"].get(question, "-"))))
-    yield from _table(("", *heads, "p95, times"), rows)
-    for one, store in zip(sizes, stores, strict=True):
-        yield f"  {store} of {one['instruments']} instruments: {one['size_mb']:,} MB (others' CPU {_others(one)})"
-    yield from (f"  {one['not_measured']}" for one in part["sizes"] if "not_measured" in one)
+    for query in sizes[0]["query_ms"] if sizes else ():
+        measured = [(size["query_ms"][query], size["query_cpu_ms"][query]) for size in sizes]
+        cells = [str(value) for wall, cpu in measured for value in (wall["p50"], wall["p95"], cpu["p95"])]
+        rows.append((query, *cells, str(part["p95_times"].get(query, "-"))))
+    yield from table(("", *headers, "p95, times"), rows)
+    for size, store in zip(sizes, stores, strict=True):
+        yield (
+            f"  {store} of {size['instruments']} instruments: {size['size_mb']:,} MB (others' CPU {_others_cpu(size)})"
+        )
+    yield from (f"  {size['not_measured']}" for size in part["sizes"] if "not_measured" in size)
 
 
 def _charts(part: Part) -> Iterator[str]:
@@ -115,22 +180,22 @@ def _charts(part: Part) -> Iterator[str]:
         f"Chart in a browser: {part['ticks_per_s']:,} ticks/s for {part['window_s']} s,"
         f" {part['candles_in_view']:,} candles in view (others' CPU {part['other_programs_share_of_all_cores']:.0%})"
     )
-    heads = ("", "p50", "p95", "p99", "max")
+    headers = ("", "p50", "p95", "p99", "max")
     measured = [
-        *((f"{_words(name)}, ms", found) for name, found in part["delay_ms"].items()),
-        *((f"{_words(name)}, ms of main thread", found) for name, found in part["main_thread_ms"].items()),
-        *((f"{_words(name)}, bytes", found) for name, found in part["bytes"].items()),
+        *((f"{_label(name)}, ms", quantiles) for name, quantiles in part["delay_ms"].items()),
+        *((f"{_label(name)}, ms of main thread", quantiles) for name, quantiles in part["main_thread_ms"].items()),
+        *((f"{_label(name)}, bytes", quantiles) for name, quantiles in part["bytes"].items()),
     ]
-    yield from _table(heads, [(name, *map(str, found.values())) for name, found in measured])
+    yield from table(headers, [(name, *map(str, quantiles.values())) for name, quantiles in measured])
     yield (
-        f"  {part['updates']} updates, all of the page included: {part['main_thread_ms_per_update']} ms of its main"
+        f"  {part['updates']} updates of the whole page: {part['main_thread_ms_per_update']} ms of its main"
         f" thread and {part['received_bytes_per_update']:,} bytes each."
     )
     yield (
         f"  {part['long_tasks']} tasks above 50 ms, the longest {part['longest_task_ms']} ms; the first update came"
         f" {part['first_update_after_opening_s']} s after opening."
     )
-    yield f"  Of {part['pictures']} pictures taken afterwards {part['blank_pictures']} were blank."
+    yield f"  Of {part['pictures']} screenshots taken afterwards, {part['blank_pictures']} were blank."
     if part["ticks_never_on_the_chart"]:
         yield f"  {part['ticks_never_on_the_chart']:,} ticks were not on the chart by the end."
 
@@ -140,86 +205,120 @@ def _first_chart(part: Part) -> Iterator[str]:
         f"Candles after navigation, over {part['bars']:,} bars, {part['visits']} times"
         f" (others' CPU {part['other_programs_share_of_all_cores']:.0%})"
     )
-    heads = ("time in ms", "p50", "p95", "p99", "max")
-    yield from _table(
-        heads, [(_words(name), *map(str, found.values())) for name, found in part["candles_after_ms"].items()]
+    headers = ("time in ms", "p50", "p95", "p99", "max")
+    yield from table(
+        headers, [(_label(name), *map(str, quantiles.values())) for name, quantiles in part["candles_after_ms"].items()]
     )
 
 
 def _kafka(part: Part) -> Iterator[str]:
     yield f"Bars of {part['instruments']} instruments from Kafka to Kafka"
-    heads = ("parallelism, cores", "ticks", "ticks/s", "CPU s/M TaskManager", "broker", "others' CPU")
+    headers = ("parallelism, cores", "ticks", "ticks/s", "CPU s/M TaskManager", "broker", "others' CPU")
     cpu = [f"{name}_cpu_s_per_million_ticks" for name in ("taskmanager", "broker")]
     rows = [
         (
-            f"{one['parallelism']}, {one['cores']}",
-            f"{one['ticks']:,}",
-            _number(one["ticks_per_s"]),
-            *(_number(one.get(name)) for name in cpu),
-            _others(one),
+            f"{run['parallelism']}, {run['cores']}",
+            f"{run['ticks']:,}",
+            _number(run["ticks_per_s"]),
+            *(_number(run.get(name)) for name in cpu),
+            _others_cpu(run),
         )
-        for one in part["rates"]
+        for run in part["rates"]
     ]
-    yield from _table(heads, rows)
+    yield from table(headers, rows)
     yield f"  On two cores it is {_number(part['times_one_core'])} times as fast as on one."
-    measured = [one for one in part["delays"] if "not_measured" not in one]
+    measured = [delay for delay in part["delays"] if "not_measured" not in delay]
     columns = ("sent to committed, ms", "ticks/s", "p50", "p95", "p99", "max", "busy cores")
     delays = [
         (
-            f"at {one['share_of_highest_rate']:.0%}",
-            f"{one['ticks_per_s']:,}",
-            *map(str, one["delay_ms"]["sent_to_committed_ms"].values()),
-            str(one["busy_cores"]),
+            f"at {delay['share_of_highest_rate']:.0%}",
+            f"{delay['ticks_per_s']:,}",
+            *map(str, delay["delay_ms"]["sent_to_committed_ms"].values()),
+            str(delay["busy_cores"]),
         )
-        for one in measured
+        for delay in measured
     ]
-    yield from _table(columns, delays)
-    for one in part["delays"]:
-        if "not_measured" in one:
-            yield f"  {one['ticks_per_s']:,} ticks/s could not be measured: {one['not_measured']}"
+    yield from table(columns, delays)
+    for delay in part["delays"]:
+        if "not_measured" in delay:
+            yield f"  {delay['ticks_per_s']:,} ticks/s could not be measured: {delay['not_measured']}"
 
 
 def _peers(part: Part) -> Iterator[str]:
-    yield "Beside Bytewax on the same file"
-    heads = ("", "total", "start-up", "ticks/s after it", "CPU s/M", "others' CPU")
-    named = [("Barmill", part["barmill"]), *((f"Bytewax, workers: {one['workers']}", one) for one in part["bytewax"])]
-    rows = [(name, *_rate_cells(one)[-3:], str(one["cpu_s_per_million_ticks"]), _others(one)) for name, one in named]
-    yield from _table(heads, rows)
-    yield (
-        f"  Barmill is {_number(part['times_bytewax_after_startup'])} times as fast after start-up,"
-        f" {part['times_bytewax_with_startup']} times with it; {_compared(part['bytewax'][0])}"
+    yield f"{part['ticks']:,} ticks with Barmill and others; DuckDB and Polars run one query, without log or store"
+    headers = (
+        "instruments",
+        "program",
+        "total",
+        "ticks/s after start-up",
+        "CPU s/M",
+        "Barmill: times as fast",
+        "after",
     )
+    rows, notes = [], [part["peers_missing"]] * bool(part["peers_missing"])
+    for run in part["runs"]:
+        instruments = f"{run['instruments']:,}"
+        if "not_measured" in run:
+            notes.append(f"{instruments} instruments could not be measured: {run['not_measured']}")
+            continue
+        rows.append((instruments, "Barmill", *_peer_cells(run["barmill"]), "-", "-"))
+        for name, title in (("bytewax", "Bytewax"), ("duckdb", "DuckDB"), ("polars", "Polars")):
+            peer, ratios = run.get(name, {}), run["times_as_fast"].get(name, {})
+            for peer_run in peer.get("runs", ()):
+                workers = f", workers: {peer_run['workers']}" if "workers" in peer_run else ""
+                cells = (_number(ratios["with_startup"]), _number(ratios["after_startup"]))
+                rows.append((instruments, f"{title}{workers}", *_peer_cells(peer_run), *cells))
+                if _different_bars(peer_run):
+                    notes.append(f"{title}, {instruments} instruments: {_comparison_text(peer_run)}.")
+            if "not_measured" in peer:
+                notes.append(f"{title}, {instruments} instruments, could not be measured: {peer['not_measured']}")
+    yield from table(headers, rows)
+    yield from (f"  {note}" for note in notes or ["All programs make the same bars."])
 
 
-def _rate_cells(one: Part) -> list[str]:
-    cells = [f"{one['total_s']:.1f} s", f"{one['startup_s']:.1f} s", _number(one["ticks_per_s_after_startup"])]
-    return [f"{one['ticks']:,}", *cells] if "ticks" in one else cells
+def _peer_cells(run: Part) -> tuple[str, str, str]:
+    rate = run["ticks_per_s"] if "ticks_per_s" in run else run["ticks_per_s_after_startup"]
+    return f"{run['total_s']:.1f} s", _number(rate), str(run["cpu_s_per_million_ticks"])
 
 
-def _cpu_cells(one: Part) -> list[str]:
-    return [str(one["cpu_s_per_million_ticks"]), str(one["taskmanager_cpu_s_per_million_ticks"])]
+def _test(part: Part) -> Iterator[str]:
+    yield f"./barmill test: {part['minutes']} min, {part['cpu_s']:,} CPU s (others' CPU {_others_cpu(part)})"
 
 
-def _others(one: Part) -> str:
-    return f"{one['other_programs_share_of_all_cores']:.0%}"
+def _rate_cells(run: Part) -> list[str]:
+    cells = [f"{run['total_s']:.1f} s", f"{run['startup_s']:.1f} s", _number(run["ticks_per_s_after_startup"])]
+    return [f"{run['ticks']:,}", *cells] if "ticks" in run else cells
 
 
-def _compared(one: Part) -> str:
-    found = one["bars_compared"]
-    lacking = found["only_in_barmill"] + found["only_in_the_other"]
-    return f"of {found['bars']:,} bars {found['unequal']:,} are not equal and {lacking:,} only in one of the two"
+def _cpu_cells(run: Part) -> list[str]:
+    return [str(run["cpu_s_per_million_ticks"]), str(run["taskmanager_cpu_s_per_million_ticks"])]
+
+
+def _others_cpu(run: Part) -> str:
+    return f"{run['other_programs_share_of_all_cores']:.0%}"
+
+
+def _different_bars(run: Part) -> int:
+    return sum(run["bars_compared"][name] for name in ("unequal", "only_in_barmill", "only_in_the_other"))
+
+
+def _comparison_text(run: Part) -> str:
+    compared = run["bars_compared"]
+    missing = compared["only_in_barmill"] + compared["only_in_the_other"]
+    return f"of {compared['bars']:,} bars {compared['unequal']:,} differ and {missing:,} exist on one side only"
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def _words(name: str) -> str:
+def _label(name: str) -> str:
     return name.removesuffix("_ms").replace("_", " ")
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table: the first column is aligned to the left, all others to the right."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    for row in (headers, *rows):
         first, *others = zip(row, widths, strict=True)
         yield "  ".join(["", first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()

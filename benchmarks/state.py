@@ -1,23 +1,23 @@
-"""What a shard holds and keeps in Flink's state: python -m benchmarks.state.
+"""The size of a shard's open bars in memory and in Flink state: python -m benchmarks.state.
 
-Every instrument trades once a second for longer than the lateness; then what is held is what lateness makes it.
+Every instrument trades once a second for longer than the lateness, so the lateness determines how many bars stay open.
 """
 
 import numpy as np
 import polars as pl
 
-from bar.frames import parse_frames
-from feed.tick import TICK_SCHEMA
+from barmill.model.frames import parse_frames
+from barmill.model.tick import TICK_SCHEMA
 from flink_jobs.open_bars import OpenBars
 from flink_jobs.publication import to_bytes
 
 _START_NS = 1_700_000_000_000_000_000
 _LATENESS_S = 300
-_SECONDS_AT_ONCE = 20
+_SECONDS_PER_BATCH = 20
 
 
 def ticks(first_s: int, seconds: int, instruments: int) -> pl.DataFrame:
-    """Return a tick a second of each instrument."""
+    """Return one tick per second of each instrument: TICK_SCHEMA and sequence."""
     second = np.repeat(np.arange(first_s, first_s + seconds), instruments)
     number = np.tile(np.arange(instruments), seconds)
     price = 100 + (second * 7 + number) % 1_000 / 100
@@ -38,20 +38,20 @@ def ticks(first_s: int, seconds: int, instruments: int) -> pl.DataFrame:
 
 
 def main() -> None:
-    """Print a table."""
-    print("| instruments | frames | partials | bytes of state | an instrument | bytes in memory | an instrument |")
+    """Print the sizes as a table."""
+    print("| instruments | frames | partials | bytes of state | per instrument | bytes in memory | per instrument |")
     print("|---|---|---|---|---|---|---|")
     for text in ("1s,1m,1h", "1m,1h"):
         for instruments in (100, 5_000):
             open_bars = OpenBars(parse_frames(text), _LATENESS_S * 1_000, 1_000)
-            for first_s in range(0, _LATENESS_S + 2 * _SECONDS_AT_ONCE, _SECONDS_AT_ONCE):
-                open_bars.add(ticks(first_s, _SECONDS_AT_ONCE, instruments))
-            settled = open_bars.settle(at_once=True)
+            for first_s in range(0, _LATENESS_S + 2 * _SECONDS_PER_BATCH, _SECONDS_PER_BATCH):
+                open_bars.add(ticks(first_s, _SECONDS_PER_BATCH, instruments))
+            settled = open_bars.settle(now=True)
             assert settled is not None
-            kept = settled[1]
-            sizes = len(to_bytes(kept)), int(kept.estimated_size())
-            told = " | ".join(f"{size:,} | {size / instruments:,.0f}" for size in sizes)
-            print(f"| {instruments:,} | {text} | {kept.height:,} | {told} |")
+            partials = settled[1]
+            sizes = len(to_bytes(partials)), int(partials.estimated_size())
+            averages = " | ".join(f"{size:,} | {size / instruments:,.0f}" for size in sizes)
+            print(f"| {instruments:,} | {text} | {partials.height:,} | {averages} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What processes and the machine used: CPU time and memory, as the kernel counts them (Linux's /proc)."""
+"""CPU time and memory of processes and the machine, from Linux's /proc."""
 
 import os
 import platform
@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from control.home import REPO_ROOT
+from barmill.platform.home import PYTHON_PATH
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_USER, _SYSTEM = 11, 12  # in /proc/PID/stat, counted behind the name
-_IDLE = (3, 4)  # idle and waiting for the disk, in the first line of /proc/stat
-_GUESTS_FROM = 8  # what virtual machines used is in the fields before, too
+# Positions in /proc/PID/stat, counted after the name; the last two are of ended children.
+_USER, _SYSTEM, _CHILDREN_USER, _CHILDREN_SYSTEM = 11, 12, 13, 14
+_IDLE = (3, 4)  # idle and I/O wait, in the first line of /proc/stat
+_GUESTS_FROM = 8  # the fields from here on are already included in user and nice time
 
 
 class CommandFailedError(Exception):
-    """A measured command ended with an error; the message is the last it said."""
+    """A measured command ended with an error, or cannot be run; the message is its last error line, or the reason."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a command printed and used, with all processes it started and waited for.
+class MeasuredCommand:
+    """The output of a command, and the resources used by it and by the child processes it waited for.
 
-    others_share: how much of all cores' time went to other programs (and other machines of the same host) meanwhile.
+    others_share: share of the time of all cores, 0 to 1, used by other programs and other virtual machines of the host.
     """
 
     output: str
@@ -36,74 +37,80 @@ class Measured:
     others_share: float
 
 
-def measure(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Measured:
-    """Run a command to its end; raise CommandFailedError if it fails."""
+def measure(
+    command: Sequence[str], *, environment: Mapping[str, str] | None = None, exit_codes: Sequence[int] = (0,)
+) -> MeasuredCommand:
+    """Run a command to its end; raise CommandFailedError if its exit code is not in `exit_codes`."""
     busy_s, started = busy_seconds(), time.monotonic()
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             command,
-            env={**os.environ, "PYTHONPATH": str(REPO_ROOT), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": PYTHON_PATH, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=complaints,
+            stderr=errors,
         )
         try:
-            # Unlike the waiting of subprocess, this one tells what the child used.
-            _, status, used = os.wait4(child.pid, 0)
+            # Unlike the wait of subprocess, this returns the resources that the child used.
+            _, status, resource_usage = os.wait4(child.pid, 0)
         except BaseException:
             child.terminate()
             child.wait()
             raise
         child.returncode = os.waitstatus_to_exitcode(status)
-        wall_s, cpu_s = time.monotonic() - started, used.ru_utime + used.ru_stime
-        if child.returncode:
-            raise CommandFailedError((_written(complaints).splitlines() or [f"exit code {child.returncode}"])[-1])
-        return Measured(_written(output), wall_s, cpu_s, others_share(busy_seconds() - busy_s, cpu_s, wall_s))
+        wall_s, cpu_s = time.monotonic() - started, resource_usage.ru_utime + resource_usage.ru_stime
+        if child.returncode not in exit_codes:
+            raise CommandFailedError((_read(errors).splitlines() or [f"exit code {child.returncode}"])[-1])
+        return MeasuredCommand(_read(output), wall_s, cpu_s, others_share(busy_seconds() - busy_s, cpu_s, wall_s))
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs one of our modules."""
+    """Return the command that runs a module of this project."""
     return [sys.executable, "-m", module, *arguments]
 
 
 def busy_seconds() -> float:
-    """Return how long the cores were not idle, all together, since the machine started."""
+    """Return the total non-idle time of all cores since the machine started, in seconds."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    return sum(int(value) for place, value in enumerate(fields[:_GUESTS_FROM]) if place not in _IDLE) / _TICKS_PER_S
+    return sum(int(value) for index, value in enumerate(fields[:_GUESTS_FROM]) if index not in _IDLE) / _TICKS_PER_S
 
 
 def others_share(busy_s: float, own_s: float, wall_s: float) -> float:
-    """Return the part of all cores' time that others used, 0 to 1."""
+    """Return the share of the time of all cores that other programs used, 0 to 1."""
     return min(1.0, max(0.0, busy_s - own_s) / (wall_s * (os.cpu_count() or 1)))
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that still run."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for one in lists for child in _text(one).split()]
+    """Return the ids of the running processes that a process has started."""
+    child_lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in child_lists for child in _read_text(path).split()]
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """Return the CPU time a process has used so far, or None if it is gone."""
-    fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_S if fields else None
+def cpu_seconds(pid: int, *, ended_children: bool = False) -> float | None:
+    """Return the CPU time that a process has used, in seconds, or None if it has ended.
+
+    ended_children: include that of the child processes for which it waited.
+    """
+    fields = _read_text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    used = (_USER, _SYSTEM, *((_CHILDREN_USER, _CHILDREN_SYSTEM) if ended_children else ()))
+    return sum(int(fields[position]) for position in used) / _TICKS_PER_S if fields else None
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
-    """Return resident and proportional memory; the latter splits among processes what they share."""
-    lines = (line.split() for line in _text(Path(f"/proc/{pid}/smaps_rollup")).splitlines()[1:])
+    """Return resident and proportional memory in MB; the latter divides shared memory among processes."""
+    lines = (line.split() for line in _read_text(Path(f"/proc/{pid}/smaps_rollup")).splitlines()[1:])
     kilobytes = {name: int(value) for name, value, *_ in lines}
     return kilobytes.get("Rss:", 0) * 1.024e-3, kilobytes.get("Pss:", 0) * 1.024e-3
 
 
 def command_line(pid: int) -> str:
-    """Return a process's command line, or '' if it is gone."""
-    return _text(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
+    """Return a process's command line, or '' if it has ended."""
+    return _read_text(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
 
 
 def machine() -> dict[str, Any]:
-    """Describe the machine and how busy it is at this moment."""
-    cpu = [line for line in _text(Path("/proc/cpuinfo")).splitlines() if line.startswith("model name")]
+    """Return a description of the machine and its current load."""
+    cpu = [line for line in _read_text(Path("/proc/cpuinfo")).splitlines() if line.startswith("model name")]
     return {
         "cores": os.cpu_count(),
         "cpu_model": cpu[0].partition(":")[2].strip() if cpu else platform.machine(),
@@ -114,12 +121,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _written(stream: IO[bytes]) -> str:
+def _read(stream: IO[bytes]) -> str:
     stream.seek(0)
     return stream.read().decode(errors="replace").strip()
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
     except OSError:  # the process has ended

@@ -1,1 +1,1 @@
-"""The Python behind the door `./barmill`: one module a command."""
+"""The commands of `./barmill`, one module each, and the modules that they share."""

@@ -1,53 +1,52 @@
-"""`barmill bars`: the bars of one instrument and frame, as text for other programs."""
+"""`barmill bars`: print the bars of one instrument and frame as CSV, JSON or Parquet."""
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Sequence
 
 import polars as pl
 
-from bar.csv_file import write_csv
-from bar.frames import Frame, FrameError, parse_frame
-from bar.reader import BarQuery, BarReader, FrameNotStoredError
-from bar.sqlite_file import StoreMissingError
-from cli.errors import UserError
-from cli.texts import time_ms
-from control.home import Home
+from barmill.model.frames import Frame, FrameError, parse_frame
+from barmill.platform.csv_file import write_csv
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import StoreMissingError
+from barmill.storage.reader import BarQuery, BarReader, FrameNotStoredError
+from cli.common import UserError, time_ms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line."""
+    """Add the arguments of the command."""
     parser.add_argument("--instrument", required=True, metavar="I", help="such as BTC/USDT")
     parser.add_argument(
-        "--frame", required=True, metavar="F", help="such as 1s, 5m or 1d; rolled up where it is not stored"
+        "--frame", required=True, metavar="F", help="such as 1s, 5m or 1d; rolled up if it is not stored"
     )
     parser.add_argument("--from", dest="start", metavar="T", help="bars that start at T or later; ISO 8601 or epoch ms")
     parser.add_argument("--to", dest="end", metavar="T", help="bars that start before T")
     parser.add_argument("--as-of", metavar="T", help="bars as they were known at T")
-    parser.add_argument("--newest", type=_count, metavar="N", help="only the newest N of them")
-    parser.add_argument("--fill", action="store_true", help="with flat bars, state synthetic, where there is none")
+    parser.add_argument("--newest", type=_bar_count, metavar="N", help="only the newest N bars")
+    parser.add_argument("--fill", action="store_true", help="fill gaps with flat bars of state synthetic")
     parser.add_argument("--format", choices=("csv", "json", "parquet"), default="csv", help="default %(default)s")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the bars on standard output."""
+    """Write the bars to standard output and return 0; raise UserError if that is impossible."""
     try:
         frame = parse_frame(args.frame)
     except FrameError as error:
         raise UserError(f"--frame: {error}") from error
     if args.format == "parquet" and sys.stdout.isatty():
-        raise UserError("Parquet is not text; send it into a file with > bars.parquet.")
-    sys.stdout.buffer.write(_written(_read(args, frame), args.format))
+        raise UserError("Parquet is a binary format; redirect it to a file with > bars.parquet.")
+    sys.stdout.buffer.write(_format(_read(args, frame), args.format))
     sys.stdout.flush()
     return 0
 
 
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of bars")
-    return count
+def _bar_count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of bars; write a whole number from 1")
+    return int(text)
 
 
 def _read(args: argparse.Namespace, frame: Frame) -> pl.DataFrame:
@@ -56,24 +55,24 @@ def _read(args: argparse.Namespace, frame: Frame) -> pl.DataFrame:
         for text, option in ((args.start, "--from"), (args.end, "--to"), (args.as_of, "--as-of"))
     )
     try:
-        with BarReader.open(Home.find().bars_db).at_one_moment() as reader:
+        with BarReader.open(Home.find().bars_db).snapshot() as reader:
             if not reader.frames(args.instrument):
-                raise UserError(_unknown(args.instrument, reader.instruments()))
+                raise UserError(_unknown_message(args.instrument, reader.instruments()))
             return reader.read(BarQuery(args.instrument, frame, from_ms, to_ms, as_of_ms, args.fill, args.newest))
     except (StoreMissingError, FrameNotStoredError) as error:
         raise UserError(str(error)) from error
 
 
-def _unknown(instrument: str, known: Sequence[str]) -> str:
-    shown = ", ".join(known[:10]) or "none yet"
-    return f"There are no bars of {instrument}; the store has {shown}{', ...' if len(known) > 10 else ''}."
+def _unknown_message(instrument: str, instruments: Sequence[str]) -> str:
+    names = ", ".join(instruments[:10]) or "none yet"
+    return f"There are no bars of {instrument}; the store has {names}{', ...' if len(instruments) > 10 else ''}."
 
 
-def _written(bars: pl.DataFrame, as_format: str) -> bytes:
+def _format(bars: pl.DataFrame, format_name: str) -> bytes:
     buffer = io.BytesIO()
-    if as_format == "csv":
+    if format_name == "csv":
         write_csv(bars, buffer)
-    elif as_format == "json":
+    elif format_name == "json":
         bars.write_json(buffer)
         buffer.write(b"\n")
     else:

@@ -1,22 +1,24 @@
-"""`barmill check`: says by its exit code whether a process that was started with `run` is well."""
+"""`barmill check`: report in the exit code whether a process that `run` started is healthy."""
 
 import argparse
 
-from cli.errors import UserError
-from control.home import Home
-from control.machine.health import is_well
-from control.machine.ports import PEERS_VARIABLE, read_ports
+from barmill.platform.home import Home
+from barmill.platform.ports import PEERS_VARIABLE, read_ports
+from cli.common import UserError
+from control.processes.health import is_healthy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line."""
-    parser.add_argument("process", help="as it is called in ./barmill run")
+    """Add the arguments of the command."""
+    parser.add_argument("process", help="the process name, as in ./barmill run")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check on the process."""
+    """Return 0 if the process is healthy, otherwise 1."""
     home = Home.find()
     ports = read_ports(home)
     if ports is None:
-        raise UserError(f"{PEERS_VARIABLE} does not say where the processes are; on one machine, use ./barmill status.")
-    return 0 if is_well(home, ports, args.process) else 1
+        raise UserError(
+            f"{PEERS_VARIABLE} does not contain the addresses of the processes; on one machine, use ./barmill status."
+        )
+    return 0 if is_healthy(home, ports, args.process) else 1

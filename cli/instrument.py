@@ -1,57 +1,56 @@
-"""`barmill instrument`: what a feed offers, which of it is wanted, when each last moved; and the feeds themselves."""
+"""`barmill instrument`: list, enable and disable the instruments of a feed, and manage the feeds."""
 
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bar.number_text import number_text
-from charts.texts import age
+from barmill.audit.roles import Actor
+from barmill.ingest.feeds.feed import feeds_of
+from barmill.ingest.feeds.instrument_listing import Listing, catalogue_of, filter_instruments, list_instruments
+from barmill.ingest.instruments.changes import change_selection, request_refresh
+from barmill.ingest.instruments.names import NameOutcome, UnknownInstrumentsError, parse_names, report_text
+from barmill.ingest.instruments.store import Instruments, delivered_without_selection
+from barmill.platform.clock import now_ms, wait_until
+from barmill.platform.errors import ControlError
+from barmill.platform.home import Home
+from barmill.platform.settings_file import SettingsError
+from barmill.platform.texts import age, number_text
 from cli import feed
-from cli.errors import UserError
-from control.errors import ControlError
-from control.feeds.store import feeds_of
-from control.home import Home
-from control.instruments.errors import UnknownInstrumentsError
-from control.instruments.listing import Listing, catalogue_of, look, matching
-from control.instruments.picks import pick, request_refresh
-from control.instruments.report import Line, in_words, names_in
-from control.instruments.store import Instruments, what_it_has
-from control.people.roles import Actor
-from control.settings_file import SettingsError
-from control.waiting import wait_until
+from cli.common import UserError
 
-# The feed looks twice a second; a market that does not answer is given up after a few seconds.
+# The feed checks for requests twice a second; a market that does not respond is abandoned after a few seconds.
 _REFRESH_TIMEOUT_S = 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line."""
+    """Add the arguments of the command."""
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    listed = actions.add_parser("list", help="show instruments", description="Show instruments.")
-    listed.add_argument("--search", metavar="TEXT", default="", help="only those with these words")
-    state = listed.add_mutually_exclusive_group()
-    state.add_argument("--enabled", action="store_true", default=None, help="only those that are enabled")
-    state.add_argument("--disabled", action="store_false", dest="enabled", help="only those that are not")
-    listed.add_argument("--refresh", action="store_true", help="have the feed fetch the catalogue first")
+    list_parser = actions.add_parser("list", help="show instruments", description="Show instruments.")
+    list_parser.add_argument("--search", metavar="TEXT", default="", help="only instruments that match these words")
+    state = list_parser.add_mutually_exclusive_group()
+    state.add_argument("--enabled", action="store_true", default=None, help="only enabled instruments")
+    state.add_argument("--disabled", action="store_false", dest="enabled", help="only disabled instruments")
+    list_parser.add_argument("--refresh", action="store_true", help="refresh the catalogue first")
     for name in ("enable", "disable"):
         text = f"{name} instruments; a running feed follows within two seconds"
-        one = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        one.add_argument(
+        subparser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        subparser.add_argument(
             "names", nargs="+", metavar="NAME", help="such as OAKR/USD; - reads a list from standard input"
         )
-        one.add_argument("--partial", action="store_true", help="do the known ones even if some names are unknown")
-    for one in actions.choices.values():
-        one.add_argument("--provider", metavar="P", help="another feed than the one that feed.json names")
-        one.add_argument("--json", action="store_true", help="print JSON")
-    text = "show and change the feeds that prices come by"
+        subparser.add_argument(
+            "--partial", action="store_true", help="change the known instruments even if some names are unknown"
+        )
+    for subparser in actions.choices.values():
+        subparser.add_argument("--provider", metavar="P", help="a feed other than the one in feed.json")
+        subparser.add_argument("--json", action="store_true", help="print JSON")
+    text = "show and change the feeds"
     feed.add_arguments(actions.add_parser("feed", help=text, description=f"{text[0].upper()}{text[1:]}."))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show or change; 0 only if everything that was named exists."""
+    """Run the action and return the exit code; raise UserError if it fails or a name is unknown."""
     if args.action == "feed":
         return feed.run(args)
     home = Home.find()
@@ -67,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
 def _list(home: Home, provider: str, args: argparse.Namespace) -> int:
     if args.refresh:
         _refresh(home, provider)
-    found = matching(look(home, provider), args.search, enabled=args.enabled)
+    listings = filter_instruments(list_instruments(home, provider), args.search, enabled=args.enabled)
     if args.json:
-        print(json.dumps([asdict(one) for one in found], indent=2))
+        print(json.dumps([asdict(listing) for listing in listings], indent=2))
     else:
-        print(_as_text(home, provider, found))
+        print(_as_text(home, provider, listings))
     return 0
 
 
@@ -81,11 +80,11 @@ def _refresh(home: Home, provider: str) -> None:
         if not wait_until(lambda: instruments.state(provider).requested_ms is None, _REFRESH_TIMEOUT_S, every_s=0.1):
             raise UserError(
                 f"The feed has not fetched the catalogue within {_REFRESH_TIMEOUT_S:.0f} s, and will as soon as it can;"
-                " ./barmill status says whether it runs."
+                " ./barmill status shows whether it runs."
             )
         problem = instruments.state(provider).problem
         if problem:
-            raise UserError(f"The catalogue could not be fetched, the old one stays: {problem}")
+            raise UserError(f"The catalogue could not be fetched, so the old one is kept: {problem}")
 
 
 def _change(home: Home, provider: str, args: argparse.Namespace) -> int:
@@ -93,31 +92,35 @@ def _change(home: Home, provider: str, args: argparse.Namespace) -> int:
     enable = args.action == "enable"
     with Instruments.open(home.create()) as instruments:
         try:
-            report = pick(instruments, Actor.at_command_line(), provider, names, enable=enable, partial=args.partial)
+            report = change_selection(
+                instruments, Actor.at_command_line(), provider, names, enable=enable, partial=args.partial
+            )
         except UnknownInstrumentsError as error:
-            _print_report(error.report, args, done=False)
+            _print_report(error.report, args, applied=False)
             raise
-    _print_report(report, args, done=True)
-    wrong = [line for line in report if line.outcome.wrong]
-    if wrong:
-        raise UserError(f"Not every name is an instrument of {provider}; the others were done: {in_words(report)}.")
+    _print_report(report, args, applied=True)
+    failed = [line for line in report if line.outcome.is_error]
+    if failed:
+        raise UserError(
+            f"Not every name is an instrument of {provider}; the others were changed: {report_text(report)}."
+        )
     return 0
 
 
-def _names(given: Sequence[str]) -> list[tuple[int, str]]:
-    """Return the names with their line or place; a dash stands for a list on standard input."""
-    if "-" not in given:
-        return [(place, name) for place, text in enumerate(given, 1) for _, name in names_in(text)]
-    if len(given) > 1:
-        raise UserError("- reads the names from standard input and stands alone.")
-    names = names_in(sys.stdin.read())
+def _names(arguments: Sequence[str]) -> list[tuple[int, str]]:
+    """Return each name with its position, or with its line for `-`, which reads a list from standard input."""
+    if "-" not in arguments:
+        return [(position, name) for position, text in enumerate(arguments, 1) for _, name in parse_names(text)]
+    if len(arguments) > 1:
+        raise UserError("- reads the names from standard input; do not give other names as well.")
+    names = parse_names(sys.stdin.read())
     if not names:
-        raise UserError("There is no name on standard input; write one in each line.")
+        raise UserError("Standard input holds no names; write one name per line.")
     return names
 
 
-def _print_report(report: Sequence[Line], args: argparse.Namespace, *, done: bool) -> None:
-    """Say line by line what became of each name; if nothing was done, only which names are wrong."""
+def _print_report(report: Sequence[NameOutcome], args: argparse.Namespace, *, applied: bool) -> None:
+    """Print the outcome of each name; as text, only of the failed names if nothing was changed."""
     if args.json:
         lines = [
             {
@@ -125,51 +128,51 @@ def _print_report(report: Sequence[Line], args: argparse.Namespace, *, done: boo
                 "name": line.text,
                 "instrument": line.instrument,
                 "outcome": line.outcome.value,
-                "done": done and line.outcome.changes,
+                "done": applied and line.outcome.is_change,
             }
             for line in report
         ]
         print(json.dumps(lines, indent=2))
         return
     for line in report:
-        if done or line.outcome.wrong:
-            place = f"line {line.number}: " if args.names == ["-"] else ""
-            print(f"{place}{_shown(line.instrument or line.text)}: {line.outcome.value}")
+        if applied or line.outcome.is_error:
+            position = f"line {line.number}: " if args.names == ["-"] else ""
+            print(f"{position}{_short_text(line.instrument or line.text)}: {line.outcome.value}")
 
 
-def _shown(text: str) -> str:
+def _short_text(text: str) -> str:
     return text if text.isprintable() and len(text) <= 64 else f"{text[:64]!r}"
 
 
 def _as_text(home: Home, provider: str, listings: Sequence[Listing]) -> str:
-    now_ms = time.time_ns() // 1_000_000
+    at_ms = now_ms()
     rows = [
         (
-            one.instrument,
-            "enabled" if one.enabled else "disabled",
-            "-" if one.last_price is None else number_text(one.last_price),
-            "-" if one.last_tick_ms is None else f"{age(now_ms - one.last_tick_ms)} ago",
-            f"{one.ticks_per_s:,.2f}/s",
-            "stale" if one.stale else "",
-            one.description,
+            listing.instrument,
+            "enabled" if listing.enabled else "disabled",
+            "-" if listing.last_price is None else number_text(listing.last_price),
+            "-" if listing.last_tick_ms is None else f"{age(at_ms - listing.last_tick_ms)} ago",
+            f"{listing.ticks_per_s:,.2f}/s",
+            "stale" if listing.stale else "",
+            listing.description,
         )
-        for one in listings
+        for listing in listings
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *([""] if lines else []), _about(home, provider, now_ms)])
+    return "\n".join([*lines, *([""] if lines else []), _summary(home, provider, at_ms)])
 
 
-def _about(home: Home, provider: str, now_ms: int) -> str:
-    """Say in one sentence where the list comes from and how old it is."""
+def _summary(home: Home, provider: str, now_ms: int) -> str:
+    """Return one or two sentences about the source of the list and its age."""
     catalogue, state = catalogue_of(home, provider)
-    has = what_it_has(provider, state)
-    if has is not None:
-        return f"The feed {provider} delivers everything {has}; these are the instruments that have bars."
+    delivered = delivered_without_selection(provider, state)
+    if delivered is not None:
+        return f"The feed {provider} delivers everything {delivered}; these are the instruments that have bars."
     if state.fetched_ms is None:
-        why = state.problem or "start Barmill with ./barmill up, which fetches it."
-        return f"The catalogue of {provider} has not been fetched yet: {why}"
-    enabled = sum(one.enabled for one in catalogue)
+        reason = state.problem or "start Barmill with ./barmill up, which fetches it."
+        return f"The catalogue of {provider} has not been fetched yet: {reason}"
+    enabled = sum(instrument.enabled for instrument in catalogue)
     sentence = (
         f"{enabled:,} of {len(catalogue):,} instruments of {provider} are enabled;"
         f" the catalogue was fetched {age(now_ms - state.fetched_ms)} ago."
@@ -177,12 +180,15 @@ def _about(home: Home, provider: str, now_ms: int) -> str:
     return f"{sentence} The last try failed: {state.problem}" if state.problem else sentence
 
 
-def _provider(home: Home, asked: str | None) -> str:
-    """Return the provider that is meant; raise UserError where nobody knows it."""
+def _provider(home: Home, requested: str | None) -> str:
+    """Return the requested feed, or the feed in feed.json.
+
+    Raise UserError if there is no such feed or feed.json is invalid.
+    """
     try:
-        known = [one.name for one in feeds_of(home)]
+        names = [feed.name for feed in feeds_of(home)]
     except SettingsError as error:
         raise UserError(str(error)) from error
-    if asked is None or asked in known or catalogue_of(home, asked)[1].tried_ms is not None:
-        return asked or known[0]
-    raise UserError(f"There is no feed {asked!r} here; this home has {', '.join(known)}.")
+    if requested is None or requested in names or catalogue_of(home, requested)[1].tried_ms is not None:
+        return requested or names[0]
+    raise UserError(f"There is no feed {requested!r}; this home has {', '.join(names)}.")

@@ -1,7 +1,8 @@
-"""Make or mend the Python environment: called by ./barmill with the system's Python, so only the standard library.
+"""The setup of the Python environment. ./barmill runs it with the system's Python, without other packages.
 
-The environment is complete when it holds a copy of its lock file, written last. Without that copy an earlier set-up
-was cut off, and the environment is made anew; with an older copy it is brought up to date.
+The environment is complete when it contains a copy of its lock file, which is written last, and its Python runs. With
+an older copy, or a copy of the other lock file, it is updated. Without any copy, an earlier setup was interrupted, and
+the environment is created again.
 """
 
 import argparse
@@ -17,40 +18,42 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-# The environment itself, and the packages on their way into it.
+# The space for the environment, and for the downloaded packages.
 NEEDED_BYTES = 2_500_000_000
-_LINES_KEPT = 400  # of what pip says, to find the cause in
+# Packages' tests and the exchanges of ccxt are large and rarely used, so they are compiled when they are first used.
+_NOT_COMPILED = r"/site-packages/(.*/)?(tests?|ccxt)/"
+_MAX_LINES = 400  # the newest lines of output, which are searched for the cause of a failure
 BUILD_LOCK = "requirements-build.lock"
 LOCKS = ("requirements.lock", "requirements-test.lock")
 _PINNED = re.compile(r"^[A-Za-z0-9._-]+==[^ ]+( ; (?P<marker>.*?))? \\$", re.MULTILINE)
-# Settings that would send the packages elsewhere.
-_MISLEADING = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
+# Settings that would redirect the installation.
+_HARMFUL_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 class SetupError(Exception):
-    """The environment could not be made; one sentence with the way out."""
+    """The environment could not be created; the message says why and what to do."""
 
 
-# What pip says, and what that means; the first that fits counts.
+# Patterns in pip's output and their meaning; the first match counts.
 CAUSES = (
     (r"No space left on device|Disk quota exceeded", "the disk is full; free about 3 GB or set BARMILL_VENV to a folder"
      " on another disk"),
-    (r"DO NOT MATCH THE HASHES", "a downloaded package is not the one the lock file names, so it was not installed;"
-     " try again, and if it stays so, ask who runs your package index"),
+    (r"DO NOT MATCH THE HASHES", "a downloaded package does not match the lock file, so it was not installed;"
+     " try again; if it fails again, ask the operator of your package index"),
     (r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|Temporary failure in name resolution"
      r"|Network is unreachable|ProxyError|ConnectionResetError|SSLError|ProtocolError",
      "the package index cannot be reached; check the network and its proxy, then try again"),
-    (r"not enough bytes were received", "a download was cut off; check the network and the free space on the disk,"
+    (r"not enough bytes were received", "a download was incomplete; check the network and the free space on the disk,"
      " then try again"),
     (r"No matching distribution found for (?P<what>\S+)", "the package index has no {what} for this machine; Barmill"
-     " runs on Linux on x86-64 with Python 3.11 or 3.12"),
-    (r"Permission denied|Read-only file system", "writing is not allowed there; set BARMILL_VENV to a folder of"
-     " your own"),
+     " runs on Linux on x86-64 and on macOS 14 or later on Apple silicon, with Python 3.11 or 3.12"),
+    (r"Permission denied|Read-only file system", "writing is not permitted there; set BARMILL_VENV to a folder that"
+     " you can write to"),
 )  # fmt: skip
 
 
 class Setup:
-    """One set-up of one environment."""
+    """The setup of one environment."""
 
     def __init__(self, root: Path, venv: Path, lock: str) -> None:
         self._root, self._venv, self._lock = root, venv, lock
@@ -58,86 +61,98 @@ class Setup:
         self._progress = Progress()
 
     def run(self) -> None:
-        """Bring the environment to what the lock file says."""
+        """Create or update the environment, so that it matches the lock file."""
         try:
             self._venv.parent.mkdir(parents=True, exist_ok=True)
-            with self._alone():
-                if not self._complete():
-                    self._make()
+            with self._exclusive():
+                if not self._is_complete():
+                    self._create()
         except OSError as error:
             raise SetupError(self._explain(f"{error.strerror}: {error.filename}")) from error
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         started = time.monotonic()
         self._log.write_text("")
-        fresh = not self._usable()
-        if fresh:
+        is_new = not self._is_usable()
+        if is_new:
             self._check_space()
-            self._progress.say(f"Setting Barmill up in {self._venv}; this takes a minute or two, once.")
+            self._progress.say(f"Setting up Barmill in {self._venv}; the first time takes a minute or two.")
             shutil.rmtree(self._venv, ignore_errors=True)
             self._progress.say("  Python environment")
             self._call([sys.executable, "-I", "-m", "venv", str(self._venv)])
         else:
-            self._progress.say(f"Bringing the packages in {self._venv} up to date.")
-        # From here on it counts as unfinished.
+            self._progress.say(f"Updating the packages in {self._venv}.")
+        # From here on, the environment counts as incomplete.
         for name in (self._lock, *LOCKS):
             (self._venv / name).unlink(missing_ok=True)
         temporary = self._venv / "tmp"
         temporary.mkdir(exist_ok=True)
-        self._progress.say("  tools to install with")
+        self._progress.say("  installation tools")
         self._pip(["-r", str(self._root / BUILD_LOCK)])
-        self._pip(["--no-build-isolation", "-r", str(self._root / self._lock)], self._show)
+        self._pip(["--no-build-isolation", "-r", str(self._root / self._lock)], self._show_pip_progress)
         self._progress.clear()
         self._check_library()
+        self._compile()
         shutil.rmtree(temporary, ignore_errors=True)
-        self._stamp()
+        self._mark_complete()
         self._progress.say(f"Ready after {time.monotonic() - started:.0f} s.")
 
-    def _complete(self) -> bool:
-        stamp = self._venv / self._lock
-        return stamp.is_file() and stamp.read_bytes() == (self._root / self._lock).read_bytes() and self._usable()
+    def _compile(self) -> None:
+        """Compile the packages; otherwise all processes of the first start would do so at the same time."""
+        self._progress.say("  compiling packages")
+        packages = next((self._venv / "lib").glob("python*")) / "site-packages"
+        options = ["-q", "-j", "0", "-x", _NOT_COMPILED]
+        # A package may contain files that are not meant for this version of Python.
+        self._call(
+            [str(self._venv / "bin" / "python"), "-I", "-m", "compileall", *options, str(packages)],
+            allowed_codes=(0, 1),
+        )
 
-    def _usable(self) -> bool:
-        """Tell whether an earlier set-up was finished and its Python still runs."""
+    def _is_complete(self) -> bool:
+        stamp = self._venv / self._lock
+        return stamp.is_file() and stamp.read_bytes() == (self._root / self._lock).read_bytes() and self._is_usable()
+
+    def _is_usable(self) -> bool:
+        """Return whether an earlier setup was completed and its Python still runs."""
         python = self._venv / "bin" / "python"
         if not any((self._venv / name).is_file() for name in LOCKS) or not python.exists():
             return False
         return subprocess.run([python, "-I", "-c", "import pip"], capture_output=True, check=False).returncode == 0
 
-    def _stamp(self) -> None:
-        # The packages of the tests come on top of all others, so with them both are complete.
+    def _mark_complete(self) -> None:
+        # The packages of the tests are installed in addition to all others, so both locks are complete.
         for name in LOCKS if self._lock == LOCKS[1] else (self._lock,):
-            beside = self._venv / f"{name}.new"
-            shutil.copyfile(self._root / name, beside)
-            beside.replace(self._venv / name)
+            new_file = self._venv / f"{name}.new"
+            shutil.copyfile(self._root / name, new_file)
+            new_file.replace(self._venv / name)
 
     def _check_space(self) -> None:
-        free = shutil.disk_usage(self._venv.parent).free
-        if free < NEEDED_BYTES:
+        free_bytes = shutil.disk_usage(self._venv.parent).free
+        if free_bytes < NEEDED_BYTES:
             raise SetupError(
-                f"The set-up needs {NEEDED_BYTES / 1e9:.1f} GB, and the disk of {self._venv.parent} has"
-                f" {free / 1e9:.1f} GB left; free some space or set BARMILL_VENV to a folder on another disk."
+                f"The setup needs {NEEDED_BYTES / 1e9:.1f} GB, and the disk of {self._venv.parent} has"
+                f" {free_bytes / 1e9:.1f} GB left; free some space or set BARMILL_VENV to a folder on another disk."
             )
 
     def _check_library(self) -> None:
-        """Refuse a Python that cannot run inside the Java process of the TaskManager."""
+        """Reject a Python that cannot run inside the TaskManager's Java process."""
         call = [str(self._venv / "bin" / "python"), "-I", "-m", "find_libpython"]
         if not subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip():
             version = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise SetupError(
-                f"{sys.executable} has no shared library; install it (Debian, Ubuntu: apt install libpython{version})"
-                " or name another Python with BARMILL_PYTHON, then try again."
+                f"{sys.executable} has no shared library; install it (Debian, Ubuntu: apt install libpython{version};"
+                f" macOS: brew install python@{version}) or set BARMILL_PYTHON to another Python, then try again."
             )
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait until no other set-up of this environment is at work; the kernel frees the lock of one that died."""
-        with self._venv.with_name(self._venv.name + ".lock").open("w") as held:
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the lock of this environment, once no other setup does; the kernel releases it when a setup dies."""
+        with self._venv.with_name(self._venv.name + ".lock").open("w") as lock:
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._progress.say("Another ./barmill is setting up; waiting for it.")
-                fcntl.flock(held, fcntl.LOCK_EX)
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _pip(self, arguments: Sequence[str], show: Callable[[str], None] | None = None) -> None:
@@ -145,18 +160,20 @@ class Setup:
         options = ["--require-hashes", "--no-deps", "--no-compile", "--no-input", "--disable-pip-version-check"]
         self._call([python, "-I", "-m", "pip", "install", "--no-color", *options, *arguments], show)
 
-    def _call(self, command: Sequence[str], show: Callable[[str], None] | None = None) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    def _call(
+        self, command: Sequence[str], show: Callable[[str], None] | None = None, allowed_codes: Sequence[int] = (0,)
+    ) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in _HARMFUL_VARIABLES}
         environment |= {"PYTHONUNBUFFERED": "1"}
         if (temporary := self._venv / "tmp").is_dir():
             environment |= {"TMPDIR": str(temporary)}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        said = deque[str](maxlen=_LINES_KEPT)
+        lines = deque[str](maxlen=_MAX_LINES)
         with self._log.open("a") as log:
             child = subprocess.Popen(command, env=environment, text=True, errors="replace", **pipes)  # type: ignore[call-overload]
             try:
                 for line in child.stdout:
-                    said.append(line)
+                    lines.append(line)
                     log.write(line)
                     if show is not None:
                         show(line)
@@ -164,27 +181,27 @@ class Setup:
                 if child.poll() is None:
                     child.terminate()
                 code = child.wait()
-        if code != 0:
-            raise SetupError(self._explain("".join(said)))
+        if code not in allowed_codes:
+            raise SetupError(self._explain("".join(lines)))
 
-    def _show(self, line: str) -> None:
-        """Say how far pip is: n of m packages fetched, then m being unpacked."""
+    def _show_pip_progress(self, line: str) -> None:
+        """Show pip's progress: the number of packages fetched, then that they are being unpacked."""
         total = count_packages((self._root / self._lock).read_text())
         if line.startswith(("Collecting ", "Processing ", "Requirement already satisfied")):
             self._progress.step("packages fetched", total)
         elif line.startswith("Installing collected packages"):
-            self._progress.say("  unpacking them")
+            self._progress.say("  unpacking packages")
 
-    def _explain(self, said: str) -> str:
+    def _explain(self, output: str) -> str:
         for pattern, meaning in CAUSES:
-            if found := re.search(pattern, said):
-                story = f" The whole story is in {self._log}." if os.access(self._log, os.R_OK) else ""
-                return f"The set-up stopped: {meaning.format(**found.groupdict())}.{story}"
-        return f"The set-up stopped; the reason stands at the end of {self._log}. Mend it and try again."
+            if match := re.search(pattern, output):
+                log_hint = f" The full log is {self._log}." if os.access(self._log, os.R_OK) else ""
+                return f"The setup stopped: {meaning.format(**match.groupdict())}.{log_hint}"
+        return f"The setup stopped; see the end of {self._log}. Correct the problem and try again."
 
 
 class Progress:
-    """Says on stderr how far the set-up is: one line that is redrawn on a terminal, now and then a line elsewhere."""
+    """The progress of the setup on stderr: one line, redrawn on a terminal; elsewhere a line every few packages."""
 
     def __init__(self) -> None:
         self._redraws = sys.stderr.isatty()
@@ -196,10 +213,10 @@ class Progress:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
-    def step(self, what: str, total: int) -> None:
-        """Count one more of `total`."""
+    def step(self, step_name: str, total: int) -> None:
+        """Count one more package of `total`."""
         self._done = min(self._done + 1, total)
-        text = f"  {self._done} of {total} {what} ({self._done * 100 // max(total, 1)} %)"
+        text = f"  {self._done} of {total} {step_name} ({self._done * 100 // max(total, 1)} %)"
         if self._redraws:
             sys.stderr.write(f"\r\x1b[2K{text}")
             sys.stderr.flush()
@@ -207,30 +224,30 @@ class Progress:
             self.say(text)
 
     def clear(self) -> None:
-        """Take a line that is being redrawn away."""
+        """Remove a line that is being redrawn."""
         if self._redraws:
             sys.stderr.write("\r\x1b[2K")
 
 
 def count_packages(lock: str) -> int:
-    """Return how many packages of a lock file are for this machine, closely enough for a progress bar."""
-    return sum("win32'" not in (found["marker"] or "") or "!=" in found["marker"] for found in _PINNED.finditer(lock))
+    """Return the approximate number of packages in a lock file for this machine, for a progress display."""
+    return sum("win32'" not in (match["marker"] or "") or "!=" in match["marker"] for match in _PINNED.finditer(lock))
 
 
 def main() -> int:
-    """Read the command line of ./barmill and return the exit code."""
-    parser = argparse.ArgumentParser(description="Make Barmill's Python environment.")
+    """Create or update the environment with the arguments from ./barmill; return the exit code."""
+    parser = argparse.ArgumentParser(description="Create or update Barmill's Python environment.")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--venv", type=Path, required=True)
     parser.add_argument("--lock", choices=LOCKS, required=True)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        Setup(given.root, given.venv.absolute(), given.lock).run()
+        Setup(arguments.root, arguments.venv.absolute(), arguments.lock).run()
     except SetupError as error:
         sys.stderr.write(f"barmill: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nbarmill: The set-up was interrupted; the next call starts it again.\n")
+        sys.stderr.write("\nbarmill: The setup was interrupted; run the command again to restart it.\n")
         return 130
     return 0
 

@@ -1,70 +1,72 @@
-"""`barmill up`: starts everything, says how far it is, and stays until Ctrl-C (or returns, with --detach)."""
+"""`barmill up`: start all processes, show the progress, and run until Ctrl-C; with --detach, until they are up."""
 
 import argparse
-import fcntl
 import html
 import math
 import os
+import re
 import shutil
 import signal
 import sys
 import time
 import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from bar.clock import now_ms
-from cli.errors import UserError
-from control.errors import ControlError
-from control.home import Home
+from barmill.auth.administration import first_admin_link
+from barmill.auth.settings import SignInSettings, app_address
+from barmill.platform.clock import now_ms, wait_until
+from barmill.platform.errors import ControlError
+from barmill.platform.feed_settings import FeedSettings
+from barmill.platform.home import Home
+from barmill.platform.kafka_settings import KafkaSettings
+from barmill.platform.locks import exclusive
+from barmill.platform.ports import LOOPBACK, PEERS_VARIABLE, Ports, choose_ports, is_free, read_ports
+from barmill.platform.settings_file import SettingsError
+from barmill.simulator.access import ensure_market_key
+from cli.common import UserError
+from control.flink.class_archive import write_in_background
 from control.kafka.artifacts import jars
-from control.kafka.own import prepare
-from control.kafka.settings import KafkaSettings
-from control.machine.ports import LOOPBACK, PEERS_VARIABLE, Ports, choose_ports, is_free, read_ports
-from control.machine.processes import Supervisor, SupervisorError
-from control.machine.programs import cluster_of, programs, supervised_environment
-from control.machine.readiness import Stage, stages
-from control.people.first_admin import first_admin_link
-from control.people.settings import SignInSettings, app_address
-from control.settings_file import SettingsError
-from control.waiting import wait_until
-from feed.market.key import ensure_market_key
-from feed.settings import FeedSettings
+from control.kafka.broker import prepare
+from control.processes.supervisor import Supervisor, SupervisorError
+from control.system.readiness import Stage, backfill_days, cluster_of, programs, set_child_environment, stages
 
-# A laptop with other things to do may take this long.
+# The start may take this long on a busy laptop.
 _TIMEOUT_S = 240.0
-# What comes from the feed may take its time; the pages are useful without it.
-_PATIENCE_S = 90.0
+# After this time, the command no longer waits for parts that are not required; the pages are useful without them.
+_OPTIONAL_TIMEOUT_S = 90.0
 _MIN_FREE_BYTES = 300_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line."""
-    parser.add_argument("--port", type=_port, help="port of the pages on 127.0.0.1 (last time's, or 8501)")
-    parser.add_argument("--detach", action="store_true", help="return when all is up; ./barmill down stops it")
+    """Add the arguments of the command."""
+    parser.add_argument("--port", type=_port, help="port of the pages on 127.0.0.1 (default: the last one, or 8501)")
+    parser.add_argument(
+        "--detach", action="store_true", help="return once all processes are up; stop them with ./barmill down"
+    )
     parser.add_argument(
         "--kafka",
         action="store_true",
-        help="keep ticks and bars in Kafka, here unless kafka.json says where; from now on",
+        help="use Kafka from now on, with a local broker or the one in kafka.json; existing jobs do not change",
     )
-    parser.add_argument("--no-browser", action="store_true", help="open no browser window")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start everything."""
+    """Start all processes; return when they are stopped or, with --detach, when they are up."""
     home = Home.find()
-    _check(home)
+    _check_home(home)
     home.create()
-    with _only_one(home):
+    with _start_lock(home):
         supervisor = Supervisor(home)
         if supervisor.running:
             running = read_ports(home)
             if running is None:
                 raise UserError("Barmill is running, but its folder run/ was deleted; ./barmill down stops it.")
-            _say(f"Barmill is running already: {_url(running)}")
-            _say_first_sign_in(home)
+            _print(f"Barmill is already running: {_url(running)}")
+            _print_first_sign_in(home)
             return 0
-        home.close_to_others()
+        home.make_private()
         ports = _ports(home, args.port)
         try:
             feed = FeedSettings.read(home)
@@ -72,27 +74,31 @@ def run(args: argparse.Namespace) -> int:
             kafka = KafkaSettings.read(home)
         except SettingsError as error:
             raise UserError(str(error)) from error
-        kafka = _prepared_kafka(home, ports, kafka, wanted=args.kafka)
-        with _taken_down_unless_kept(supervisor) as keep:
-            _start(home, ports, feed, kafka, supervisor, tied=not args.detach)
-            _say(f"\n{_url(ports)}")
-            first = _say_first_sign_in(home)
+        kafka = _prepare_kafka(home, ports, kafka, enable=args.kafka)
+        with _stop_unless_kept(supervisor) as keep:
+            _start(home, ports, feed, kafka, supervisor, ends_with_parent=not args.detach)
+            _print(f"\n{_url(ports)}")
+            link = _print_first_sign_in(home)
             if not args.no_browser:
-                _open_browser(_unseen(home, first) if first else _url(ports))
+                _open_browser(_redirect_page(home, link) if link else _url(ports))
             if args.detach:
-                _say("Stop it with ./barmill down.")
+                _print("Stop it with ./barmill down.")
                 keep()
                 return 0
-            _say("Press Ctrl-C to stop.")
+            _print("Press Ctrl-C to stop.")
             wait_until(lambda: not supervisor.running, math.inf, every_s=1.0)
-            raise UserError(f"The supervisor has ended; its log is {home.log / 'supervisord.log'}.")
+            if supervisor.stopped_on_request:
+                keep()
+                _print("Barmill was stopped by ./barmill down.")
+                return 0
+            raise UserError(f"The supervisor has ended; see {home.log / 'supervisord.log'}.")
 
 
-def _prepared_kafka(home: Home, ports: Ports, kafka: KafkaSettings, *, wanted: bool) -> KafkaSettings:
-    if not wanted and not kafka.used:
+def _prepare_kafka(home: Home, ports: Ports, kafka: KafkaSettings, *, enable: bool) -> KafkaSettings:
+    if not enable and not kafka.is_used:
         return kafka
     if not jars("connector"):
-        _say("Fetching what Kafka needs with Maven, this once.")
+        _print("Fetching Kafka with Maven; later starts skip this.")
     try:
         return prepare(home, ports, kafka)
     except ControlError as error:
@@ -100,117 +106,128 @@ def _prepared_kafka(home: Home, ports: Ports, kafka: KafkaSettings, *, wanted: b
 
 
 def _start(
-    home: Home, ports: Ports, feed: FeedSettings, kafka: KafkaSettings, supervisor: Supervisor, *, tied: bool
+    home: Home,
+    ports: Ports,
+    feed: FeedSettings,
+    kafka: KafkaSettings,
+    supervisor: Supervisor,
+    *,
+    ends_with_parent: bool,
 ) -> None:
-    started, since_ms = time.monotonic(), now_ms()
-    _say(f"Starting Barmill; its data is in {home.root}")
+    started_s, since_ms = time.monotonic(), now_ms()
+    _print(f"Starting Barmill; its data is in {home.root}")
     if feed.provider == "market":
         ensure_market_key(home)
     cluster_of(home, ports).write_files()
-    supervised_environment(home)
+    set_child_environment(home)
     try:
-        supervisor.start(programs(home, ports, feed, kafka), tied=tied)
-        _await(stages(home, ports, feed, since_ms, kafka), home, started)
+        supervisor.start(programs(home, ports, feed, kafka, backfill_days(home)), ends_with_parent=ends_with_parent)
+        _wait_for_stages(stages(home, ports, feed, since_ms, kafka), home, started_s)
+        write_in_background("cluster")
     except SupervisorError as error:
         raise UserError(str(error)) from error
 
 
-def _await(wanted: Sequence[Stage], home: Home, started: float) -> None:
-    """Wait for the stages, saying which has come up."""
-    missing = list(wanted)
-    width = max(len(stage.name) for stage in wanted)
+def _wait_for_stages(all_stages: Sequence[Stage], home: Home, started_s: float) -> None:
+    """Wait for the stages, and print when each is ready. Raise UserError if a required one is not ready in time."""
+    pending = list(all_stages)
+    width = max(len(stage.name) for stage in all_stages)
 
-    def look() -> bool:
-        for stage in [one for one in missing if one.ready()]:
-            missing.remove(stage)
-            _say(f"  {stage.name:{width}}  up after {time.monotonic() - started:.1f} s")
-        return not missing or (_seconds_since(started) > _PATIENCE_S and not any(stage.needed for stage in missing))
+    def poll() -> bool:
+        for stage in [waiting for waiting in pending if waiting.is_ready()]:
+            pending.remove(stage)
+            _print(f"  {stage.name:{width}}  up after {_seconds_since(started_s):.1f} s")
+        return not pending or (
+            _seconds_since(started_s) > _OPTIONAL_TIMEOUT_S and not any(stage.is_required for stage in pending)
+        )
 
-    if not wait_until(look, _TIMEOUT_S, every_s=0.2):
-        stage = next(one for one in missing if one.needed)
+    if not wait_until(poll, _TIMEOUT_S, every_s=0.2):
+        stage = next(waiting for waiting in pending if waiting.is_required)
         log = home.log / f"{stage.program}.log"
-        raise UserError(f"The {stage.name} did not come up within {_TIMEOUT_S:.0f} s; the reason stands in {log}.")
-    for stage in missing:
-        why = stage.trouble() or f"See {home.log / stage.program}.log."
-        _say(f"  {stage.name:{width}}  not yet. {why}")
+        raise UserError(f"The {stage.name} did not start within {_TIMEOUT_S:.0f} s; see {log}.")
+    for stage in pending:
+        problem = stage.problem() or f"See {home.log / stage.program}.log."
+        _print(f"  {stage.name:{width}}  not ready yet. {problem}")
 
 
-def _check(home: Home) -> None:
+def _check_home(home: Home) -> None:
     if os.environ.get(PEERS_VARIABLE):
-        raise UserError(f"The processes are started one by one here, as {PEERS_VARIABLE} says; unset it to start all.")
+        raise UserError(f"{PEERS_VARIABLE} is set, so the processes are started separately; unset it to start all.")
     if any(character in str(home.root) for character in ":,;\n"):
-        raise UserError(f"{home.root} has a character in its name that Flink cannot take; set BARMILL_HOME to another.")
+        raise UserError(
+            f"{home.root} contains a character that Flink does not accept; set BARMILL_HOME to another folder."
+        )
     existing = next(folder for folder in (home.root, *home.root.parents) if folder.exists())
     if not os.access(existing, os.W_OK):
-        raise UserError(f"{existing} cannot be written to; set BARMILL_HOME to a folder of your own.")
-    free = shutil.disk_usage(existing).free
-    if free < _MIN_FREE_BYTES:
+        raise UserError(f"{existing} is not writable; set BARMILL_HOME to a folder that you can write to.")
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < _MIN_FREE_BYTES:
         raise UserError(
-            f"The disk of {home.root} has only {free // 1_000_000} MB left; free some space, or set BARMILL_HOME"
+            f"The disk of {home.root} has only {free_bytes // 1_000_000} MB left; free some space, or set BARMILL_HOME"
             " to a folder on another disk."
         )
 
 
-def _ports(home: Home, asked: int | None) -> Ports:
-    ports = choose_ports(home, asked)
+def _ports(home: Home, requested: int | None) -> Ports:
+    ports = choose_ports(home, requested)
     if not is_free(ports.app):
         raise UserError(
             f"Port {ports.app} is in use by another program; choose another one, such as ./barmill up --port"
-            f" {_free_near(ports.app)}."
+            f" {_free_port_after(ports.app)}."
         )
     return ports
 
 
-def _free_near(port: int) -> int:
+def _free_port_after(port: int) -> int:
     return next(other for other in range(port + 1, 65_536) if is_free(other)) if port < 65_000 else 8_501
 
 
 @contextmanager
-def _only_one(home: Home) -> Iterator[None]:
-    with (home.run / "up.lock").open("w") as lock:
+def _start_lock(home: Home) -> Iterator[None]:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(exclusive(home.run / "up.lock", wait=False))
         except BlockingIOError:
             ports = read_ports(home)
-            at = f": {_url(ports)}" if ports and Supervisor(home).running else "; wait for it to be up."
-            raise UserError(f"Another ./barmill up is at work on this home{at}") from None
+            detail = f": {_url(ports)}" if ports and Supervisor(home).running else "; wait until it has finished."
+            raise UserError(f"Another ./barmill up is running on this home{detail}") from None
         yield
 
 
 @contextmanager
-def _taken_down_unless_kept(supervisor: Supervisor) -> Iterator["_Keep"]:
-    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # the terminal was closed
-    keep = _Keep()
+def _stop_unless_kept(supervisor: Supervisor) -> Iterator["_KeepRunning"]:
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # sent when the terminal is closed
+    keep = _KeepRunning()
     try:
         yield keep
     finally:
         if not keep.kept:
-            # From here on an impatient second Ctrl-C must not leave half of it running.
+            # From here on, a second Ctrl-C must not leave some processes running.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            _say("\nStopping.")
+            _print("\nStopping.")
             supervisor.stop()
 
 
-class _Keep:
+class _KeepRunning:
     kept = False
 
     def __call__(self) -> None:
         self.kept = True
 
 
-def _say_first_sign_in(home: Home) -> str | None:
-    """Print the link of the first admin, as long as no admin has a password; return it."""
-    first = first_admin_link(home)
-    if first is None:
+def _print_first_sign_in(home: Home) -> str | None:
+    """Print and return the link of the first admin; None once an admin can sign in."""
+    account_and_token = first_admin_link(home)
+    if account_and_token is None:
         return None
-    name, token = first
+    name, token = account_and_token
     link = app_address(home, f"/welcome?token={token}")
-    _say(f"First choose a password for the account {name}, with this link; it works once, for a day:\n{link}")
+    _print(f"Choose a password for the account {name} with this link; it works once and expires after a day:\n{link}")
     return link
 
 
-def _unseen(home: Home, link: str) -> str:
-    """Return an address that leads to the link: what a browser is started with, everybody on this machine can see."""
+def _redirect_page(home: Home, link: str) -> str:
+    """Return the URL of a private file that redirects to the link, since other users can see a browser's arguments."""
     page = home.run / "first-sign-in.html"
     page.touch(mode=0o600)
     page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(link)}">\n')
@@ -227,15 +244,14 @@ def _url(ports: Ports) -> str:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port; take one from 1024 to 65535.")
-    return port
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; use one from 1 to 65535.")
+    return int(text)
 
 
-def _seconds_since(started: float) -> float:
-    return time.monotonic() - started
+def _seconds_since(started_s: float) -> float:
+    return time.monotonic() - started_s
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)

@@ -1,72 +1,73 @@
-"""`barmill user`: accounts, at the command line. Whoever may open the home's files may do all of it."""
+"""`barmill user`: manage accounts. Any user with access to the files of the home can run all actions."""
 
 import argparse
 import json
 import sys
 from collections.abc import Callable
 
-from bar.clock import now_ms
-from bar.sqlite import Database
-from cli.errors import UserError
-from control.clock import utc_text
-from control.errors import ControlError
-from control.home import Home
-from control.people import administration
-from control.people.accounts import Account, all_accounts, get_account
-from control.people.database import open_people
-from control.people.preferences import preferences, save_preferences
-from control.people.roles import Actor, Role
-from control.people.sessions import end_all_sessions, sessions_of
-from control.people.settings import app_address
+from barmill.audit.accounts import Account, all_accounts, get_account, open_audited_db
+from barmill.audit.roles import Actor, Role
+from barmill.auth import administration
+from barmill.auth.preferences import preferences, save_preferences
+from barmill.auth.sessions import end_all_sessions, sessions_of
+from barmill.auth.settings import app_address
+from barmill.platform.clock import now_ms
+from barmill.platform.errors import ControlError
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import Database
+from barmill.platform.texts import utc_text
+from cli.common import UserError
 
-_Work = Callable[[Home, Database, argparse.Namespace], None]
+_Run = Callable[[Home, Database, argparse.Namespace], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line."""
-    commands = parser.add_subparsers(metavar="WHAT", required=True)
+    """Add the arguments of the command."""
+    commands = parser.add_subparsers(metavar="ACTION", required=True)
 
-    def command(name: str, work: _Work, text: str) -> argparse.ArgumentParser:
-        one: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        one.set_defaults(work=work)
+    def command(name: str, run_user: _Run, text: str) -> argparse.ArgumentParser:
+        subparser: argparse.ArgumentParser = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
+        subparser.set_defaults(run_user=run_user)
         if name != "list":
-            one.add_argument("name", metavar="NAME", type=administration.normal_name)
-        return one
+            subparser.add_argument("name", metavar="NAME", type=administration.normalize_name)
+        return subparser
 
-    adding = command("add", _add, "add an account, and print a one-time link to choose its password with")
-    adding.add_argument("--role", choices=list(Role), required=True, help="what the account may do")
-    adding.add_argument("--password-stdin", action="store_true", help="read the password from standard input instead")
-    listing = command("list", _list, "list the accounts")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    changing = command("role", _role, "change what an account may do")
-    changing.add_argument("role", choices=list(Role), metavar="ROLE", help="admin, operator or trader")
-    for name, work, text in (
-        ("link", _link, "print a new one-time link, for a lost password"),
-        ("disable", _disable, "let nobody in with an account any more"),
-        ("enable", _enable, "let people in with an account again"),
+    add_parser = command("add", _add, "add an account, and print a one-time link for choosing its password")
+    add_parser.add_argument("--role", choices=list(Role), required=True, help="the role of the account")
+    add_parser.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    list_parser = command("list", _list, "list the accounts")
+    list_parser.add_argument("--json", action="store_true", help="print JSON")
+    role_parser = command("role", _role, "change the role of an account")
+    role_parser.add_argument("role", choices=list(Role), metavar="ROLE", help="admin, operator or trader")
+    for name, run_user, text in (
+        ("link", _link, "print a new one-time link, for example for a lost password"),
+        ("disable", _disable, "disable an account and end its sessions"),
+        ("enable", _enable, "enable an account"),
         ("sign-out", _sign_out, "end all sessions of an account"),
     ):
-        command(name, work, text)
-    looking = command("sessions", _sessions, "list where an account is signed in")
-    looking.add_argument("--json", action="store_true", help="print JSON")
-    preferring = command("preferences", _preferences, "show what an account prefers, or change it")
-    preferring.add_argument("--json", action="store_true", help="print JSON")
-    preferring.add_argument(
+        command(name, run_user, text)
+    sessions_parser = command("sessions", _sessions, "list the sessions of an account")
+    sessions_parser.add_argument("--json", action="store_true", help="print JSON")
+    preferences_parser = command("preferences", _preferences, "show or change the preferences of an account")
+    preferences_parser.add_argument("--json", action="store_true", help="print JSON")
+    preferences_parser.add_argument(
         *("--set", "-s"),
         action="append",
         default=[],
         type=_assignment,
         metavar="NAME=VALUE",
-        help="such as theme=dark; favourites with commas between them",
+        help="such as theme=dark; separate favourites with commas",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked."""
+    """Run the action and return the exit code."""
     home = Home.find()
     try:
-        with open_people(home.create()) as db:
-            args.work(home, db, args)
+        with open_audited_db(home.create()) as db:
+            args.run_user(home, db, args)
     except ControlError as error:
         raise UserError(str(error)) from error
     return 0
@@ -83,23 +84,23 @@ def _add(home: Home, db: Database, args: argparse.Namespace) -> None:
 def _list(_home: Home, db: Database, args: argparse.Namespace) -> None:
     accounts = all_accounts(db)
     if args.json:
-        print(json.dumps([_as_json(one) for one in accounts], indent=2))
+        print(json.dumps([_as_json(account) for account in accounts], indent=2))
         return
-    for one in accounts:
-        state = "disabled" if one.disabled else "waits for its link" if one.waiting else ""
-        seen = "never seen" if one.last_seen_ms is None else f"seen {utc_text(one.last_seen_ms)}"
-        print(f"{one.name:24} {one.role.value:9} {seen:26} {state}".rstrip())
+    for account in accounts:
+        state = "disabled" if account.disabled else "link not used yet" if account.awaits_sign_in else ""
+        last_seen = "never seen" if account.last_seen_ms is None else f"seen {utc_text(account.last_seen_ms)}"
+        print(f"{account.name:24} {account.role.value:9} {last_seen:26} {state}".rstrip())
 
 
 def _link(home: Home, db: Database, args: argparse.Namespace) -> None:
     token = administration.new_link(db, Actor.at_command_line(), args.name)
     link = app_address(home, f"/welcome?token={token}")
-    print(f"Choose a password for {args.name} with this link; it works once, for a day:\n{link}")
+    print(f"Choose a password for {args.name} with this link; it works once and expires after a day:\n{link}")
 
 
 def _role(_home: Home, db: Database, args: argparse.Namespace) -> None:
     administration.set_role(db, Actor.at_command_line(), args.name, Role(args.role))
-    print(f"{args.name} is {args.role} now.")
+    print(f"{args.name} now has the role {args.role}.")
 
 
 def _disable(_home: Home, db: Database, args: argparse.Namespace) -> None:
@@ -114,33 +115,35 @@ def _enable(_home: Home, db: Database, args: argparse.Namespace) -> None:
 
 def _sign_out(_home: Home, db: Database, args: argparse.Namespace) -> None:
     get_account(db, args.name)
-    ended = end_all_sessions(db, Actor.at_command_line(), args.name)
-    print(f"{args.name} is signed out everywhere; sessions ended: {ended}.")
+    ended_count = end_all_sessions(db, Actor.at_command_line(), args.name)
+    print(f"{args.name} is signed out everywhere; sessions ended: {ended_count}.")
 
 
 def _sessions(_home: Home, db: Database, args: argparse.Namespace) -> None:
-    found = sessions_of(db, get_account(db, args.name).name, now_ms())
+    sessions = sessions_of(db, get_account(db, args.name).name, now_ms())
     if args.json:
-        shown = ("id", "created_ms", "last_seen_ms", "expires_ms", "address", "user_agent")
-        print(json.dumps([{name: getattr(one, name) for name in shown} for one in found], indent=2))
+        fields = ("id", "created_ms", "last_seen_ms", "expires_ms", "address", "user_agent")
+        print(json.dumps([{name: getattr(session, name) for name in fields} for session in sessions], indent=2))
         return
-    for one in found:
-        times = f"since {utc_text(one.created_ms)}  seen {utc_text(one.last_seen_ms)}"
-        print(f"{one.id}  {times}  {one.address}  {one.user_agent}".rstrip())
+    for session in sessions:
+        times = f"since {utc_text(session.created_ms)}  seen {utc_text(session.last_seen_ms)}"
+        print(f"{session.id}  {times}  {session.address}  {session.user_agent}".rstrip())
 
 
 def _preferences(_home: Home, db: Database, args: argparse.Namespace) -> None:
     name = get_account(db, args.name).name
     if changes := dict(args.set):
         if "favourites" in changes:
-            changes["favourites"] = [one.strip() for one in changes["favourites"].split(",") if one.strip()]
+            changes["favourites"] = [
+                favourite.strip() for favourite in changes["favourites"].split(",") if favourite.strip()
+            ]
         save_preferences(db, Actor.at_command_line(), name, changes)
-    found = preferences(db, name).model_dump(mode="json")
+    values = preferences(db, name).model_dump(mode="json")
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(values, indent=2))
         return
-    for key, value in found.items():
-        print(f"{key:12} {', '.join(value) if isinstance(value, list) else _as_word(value)}".rstrip())
+    for key, value in values.items():
+        print(f"{key:12} {', '.join(value) if isinstance(value, list) else _value_text(value)}".rstrip())
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -150,21 +153,21 @@ def _assignment(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _as_word(value: object) -> str:
+def _value_text(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _password() -> str:
     if sys.stdin.isatty():
-        raise UserError("--password-stdin reads the password from a pipe or a file, so that it is not shown.")
+        raise UserError("Standard input is a terminal, which would show the password; pipe the password in.")
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def _as_json(one: Account) -> dict[str, object]:
+def _as_json(account: Account) -> dict[str, object]:
     return {
-        "name": one.name,
-        "role": one.role.value,
-        "disabled": one.disabled,
-        "created_ms": one.created_ms,
-        "last_seen_ms": one.last_seen_ms,
+        "name": account.name,
+        "role": account.role.value,
+        "disabled": account.disabled,
+        "created_ms": account.created_ms,
+        "last_seen_ms": account.last_seen_ms,
     }

@@ -1,13 +1,14 @@
-"""The control plane, room by room.
+"""The control plane: the processes that run feeds and Flink jobs, and the checks of their results.
 
-    machine      the processes of a home, their ports and their state
-    flink        the cluster and its REST API
-    jobs         what jobs there are, what they should do, and the reconciler that sees to it
-    keys         the encrypted key store
-    people       accounts, roles, and who may do what
-    instruments  which instruments of a provider are wanted
-    quality      whether every tick read is accounted for, and bars compared with a recomputation
-    monitor      what is measured over time, and the alerts made from it
-
-database.py, actions.py and audit.py are how every room changes something: authorised, recorded, in one transaction.
+flink        the cluster, its settings and its REST API
+jobs         job specs, job state, and the reconciler that makes the jobs on the cluster match them
+freshness    whether the bars shown are up to date
+monitoring   measurements over time, and the alerts derived from them
+processes    the supervised processes of a home
+system       the readiness of the processes, and the overall state of a home
+kafka        the local broker and the Java libraries for Kafka
+quality      counts of all ticks read, and the comparison of bars with a recomputation
+retention    how long bars are kept, the removal of expired bars, and the compression of old ones
+controller   the controller process
+ingest       the ingest process
 """

@@ -1,63 +1,66 @@
-"""The controller: sees to it that every job is as it should be, after any loss, without anybody touching it.
+"""The controller process, which keeps every job in its desired state.
 
-Run by the supervisor as `python -m control.controller --home FOLDER`.
+It restarts jobs that fail, except after several early failures in a row (see jobs/planner.py). It also runs monitoring
+and the retention of bars. The supervisor runs it as `python -m control.controller --home FOLDER`.
 """
 
 import logging
 import sys
 import threading
 
-from bar.disk import PAUSE_S, is_full
-from control.home import Home
-from control.jobs.book import JobBook
-from control.jobs.ledger import JobLedger
-from control.jobs.reconcile import Decision, Wait
+from barmill.audit.roles import FIRST_START
+from barmill.platform.home import Home
+from barmill.platform.ports import read_ports
+from barmill.platform.service import serve
+from barmill.platform.sqlite_file import PAUSE_S, data_version, is_full, wait_for_change
+from control.jobs.decisions import Decision, Wait
+from control.jobs.model import State
 from control.jobs.reconciler import Reconciler
-from control.jobs.states import State
-from control.machine.ports import read_ports
-from control.machine.programs import cluster_of
-from control.machine.service import serve
-from control.monitor.watch import watching
-from control.people.roles import FIRST_START
-from control.retention.removal import retaining
-from control.waiting import wait_until
+from control.jobs.repository import JobRepository
+from control.jobs.service import JobService
+from control.monitoring.watch import background_monitoring
+from control.retention import background_retention
+from control.system.readiness import cluster_of
 
 logger = logging.getLogger(__name__)
 
-# Flink caches what it answers for about as long.
-STEADY_S = 3.0
-# While something is on its way, looking more often makes it quicker.
-BUSY_S = 0.5
+# Flink caches its responses for about this long.
+STEADY_INTERVAL_S = 3.0
+# While an operation is in progress, frequent rounds finish it sooner.
+BUSY_INTERVAL_S = 0.5
 
 
 def run(home: Home, stop: threading.Event) -> int:
-    """Keep the jobs of this home as they should be until told to stop."""
+    """Keep the jobs of this home in their desired states until `stop` is set; return 0.
+
+    Raise SystemExit if the ports of the home are not known yet.
+    """
     ports = read_ports(home)
     if ports is None:
-        raise SystemExit("The cluster of this home has no port yet; start Barmill with ./barmill up.")
-    with JobBook.open(home, FIRST_START) as book:
-        book.ensure_default_job()
+        raise SystemExit("The Flink cluster of this home has no port yet; start Barmill with ./barmill up.")
+    with JobService.open(home, FIRST_START) as service:
+        service.ensure_default_job()
     cluster = cluster_of(home, ports)
-    with JobLedger.open(home) as ledger, watching(home, cluster.rest), retaining(home):
-        reconciler = Reconciler(home, cluster.rest, ledger)
+    with JobRepository.open(home) as repository, background_monitoring(home, cluster.rest), background_retention(home):
+        reconciler = Reconciler(home, cluster.rest, repository)
         while not stop.is_set():
             if is_full(home.root):
-                # A job cannot start now, and after some failures it would count as failed for good.
-                logger.warning("The disk of %s is full; the jobs are left as they are until there is room.", home.root)
+                # Jobs cannot start now, and repeated failures would make the controller give up on them.
+                logger.warning("The disk of %s is full; the jobs are not changed until there is free space.", home.root)
                 stop.wait(PAUSE_S)
                 continue
-            before = ledger.data_version()
-            decisions = reconciler.round()
-            longest_s = STEADY_S if all(map(_settled, decisions.values())) else BUSY_S
-            # Whoever asks for something writes to the database, which ends the pause.
-            wait_until(lambda before=before: ledger.data_version() != before, longest_s, every_s=0.2, stop=stop)  # type: ignore[misc]
+            version_before = data_version(repository.db.conn)
+            decisions = reconciler.reconcile_jobs()
+            interval_s = STEADY_INTERVAL_S if all(map(_is_settled, decisions.values())) else BUSY_INTERVAL_S
+            # Every request from a user writes to the database, which ends the pause.
+            wait_for_change(repository.db.conn, version_before, interval_s, every_s=0.2, stop=stop)
     return 0
 
 
-def _settled(decision: Decision) -> bool:
+def _is_settled(decision: Decision) -> bool:
     return isinstance(decision, Wait) and decision.state in (State.RUNNING, State.STOPPED, State.FAILED)
 
 
 if __name__ == "__main__":
-    # Two controllers would start two jobs.
-    sys.exit(serve("controller", "Barmill's controller: keeps the jobs as they should be.", run))
+    # A second controller would start every job a second time.
+    sys.exit(serve("controller", "Barmill's controller: keeps the jobs in their desired states.", run))

@@ -1,1 +1,1 @@
-"""The PyFlink programs."""
+"""The PyFlink programs, which run on the Flink cluster."""

@@ -1,9 +1,11 @@
-"""The bars job: ticks from the tick log into bars of every frame, published to the bar store.
+"""The bars job, which folds the ticks of the tick log into bars of every frame and publishes them.
 
-1. Source: messages of the tick log on Kafka; or wake-ups, one row a second sent to every shard, which then reads the
-   log on SQLite itself.
-2. Fold: each shard takes the log on from its cursor, checks lateness, folds and keeps what can still change.
-3. Publish: bars that changed, closed or settled go to the store, to Kafka or to both, with late ticks and progress.
+1. Source: messages of the tick log on Kafka; or one wake-up per second for every shard. A shard's first wake-up starts
+   its polls of the log on SQLite.
+2. Fold: each shard takes the ticks after its cursor, separates late ticks, folds the others, and keeps the bars that
+   can still change.
+3. Publish: bars that changed or closed go to the bar store, to Kafka or to both, with late ticks and progress. A replay
+   publishes each bar once, when it cannot change any more.
 
 Run by the JobManager as `flink_jobs/bars.py --spec SPEC.json`.
 """
@@ -13,55 +15,63 @@ from pathlib import Path
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
+from barmill.model.job_spec import MAX_SHARDS, BarsJobSpec
 from flink_jobs.kafka_sink import INSERT_SQL, messages_sql
-from flink_jobs.kafka_source import ticks_sql
-from flink_jobs.operators import BYTES, EveryShard, GatherAndFold, PollAndFold, Publish, ToTexts
-from flink_jobs.spec import MAX_SHARDS, BarsJobSpec
+from flink_jobs.operators import BYTES, GatherAndFold, PollAndFold, Publish, ToLines, WakeEveryShard
+from flink_jobs.sources import ticks_sql
 
-WAKE_UPS_SQL = "CREATE TEMPORARY TABLE wake_ups (n TINYINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1')"
-TEXTS = Types.ROW_NAMED(["topic", "lines"], [Types.STRING(), Types.OBJECT_ARRAY(Types.STRING())])
+TOPIC_LINES = Types.ROW_NAMED(["topic", "lines"], [Types.STRING(), Types.OBJECT_ARRAY(Types.STRING())])
 
 
 def build(env: StreamExecutionEnvironment, spec: BarsJobSpec, spec_path: Path) -> None:
-    """Add the whole job to the environment."""
-    # What wakes the shards and what writes is one, whatever the job is rescaled to; only the shards are spread. With
-    # Kafka at its beginning all is spread but what writes to SQLite.
-    spread = spec.source == "kafka"
-    env.set_max_parallelism(MAX_SHARDS if spread else 1)
-    env.set_parallelism(spec.parallelism if spread else 1)
-    tables = StreamTableEnvironment.create(env)
+    """Add the complete job to the environment."""
+    # Without Kafka, a rescale changes only the shards; all else has one subtask. If Kafka is the source, everything is
+    # parallel except the writer to SQLite.
+    uses_kafka = spec.source == "kafka"
+    env.set_max_parallelism(MAX_SHARDS if uses_kafka else 1)
+    env.set_parallelism(spec.parallelism if uses_kafka else 1)
+    # Only Kafka needs tables: their planner takes two to three seconds of CPU time to start.
+    tables = StreamTableEnvironment.create(env) if uses_kafka or spec.writes_to_kafka else None
 
     # 1. Source, 2. Fold
-    publications = (from_kafka if spread else from_sqlite)(tables, spec, spec_path)
+    publications = from_kafka(tables, spec, spec_path) if uses_kafka else from_sqlite(env, spec, spec_path)
 
     # 3. Publish
-    if spec.to_sqlite:
-        written = publications.map(Publish(spec_path), Types.INT()).name("publish").uid("publish").disable_chaining()
-        written.set_max_parallelism(1).set_parallelism(1)
-    if spec.to_kafka:
+    if spec.writes_to_sqlite:
+        row_counts = publications.map(Publish(spec_path), Types.INT()).name("publish").uid("publish").disable_chaining()
+        row_counts.set_max_parallelism(1).set_parallelism(1)
+    if spec.writes_to_kafka:
         # A transaction lasts from one checkpoint to the next.
         env.enable_checkpointing(spec.commit_ms)
-        # Those that fell due while Kafka was away would else come all at once.
+        # Otherwise all checkpoints that were due during a Kafka outage would follow without a pause.
         env.get_checkpoint_config().set_min_pause_between_checkpoints(spec.commit_ms // 2)
-        # Else each message taken out of a publication drags a copy of all the others along.
+        # Otherwise Flink copies all messages of a publication for each message that it extracts.
         env.get_config().enable_object_reuse()
         to_kafka(tables, publications, spec, spec_path)
 
 
-def from_sqlite(tables: StreamTableEnvironment, spec: BarsJobSpec, spec_path: Path) -> DataStream:
+def wake_ups(env: StreamExecutionEnvironment) -> DataStream:
+    """Return an endless stream of one number per second."""
+    # PyFlink has no wrapper for this source; the `datagen` connector of tables uses it, too.
+    datagen = get_gateway().jvm.org.apache.flink.streaming.api.functions.source.datagen
+    source = datagen.DataGeneratorSource(datagen.RandomGenerator.intGenerator(0, 1), 1, None)
+    type_info = Types.INT().get_java_type_info()
+    return DataStream(env._j_stream_execution_environment.addSource(source, "wake_ups", type_info))
+
+
+def from_sqlite(env: StreamExecutionEnvironment, spec: BarsJobSpec, spec_path: Path) -> DataStream:
     """Return the publications of shards that poll the tick log on SQLite."""
-    tables.execute_sql(WAKE_UPS_SQL)
-    wake_ups = tables.to_data_stream(tables.from_path("wake_ups"))
-    shards = wake_ups.flat_map(EveryShard(spec.shards), Types.INT()).name("wake every shard")
+    shards = wake_ups(env).flat_map(WakeEveryShard(spec.shards), Types.INT()).name("wake every shard")
     publications = shards.key_by(lambda shard: shard, Types.INT()).process(PollAndFold(spec_path), BYTES)
     publications.name("poll and fold").uid("poll-and-fold")
     return publications.set_max_parallelism(MAX_SHARDS).set_parallelism(spec.parallelism)
 
 
 def from_kafka(tables: StreamTableEnvironment, spec: BarsJobSpec, spec_path: Path) -> DataStream:
-    """Return the publications of shards that are given the messages of their partitions."""
+    """Return the publications of shards that receive the messages of their partitions."""
     tables.execute_sql(ticks_sql(spec))
     ticks = tables.to_data_stream(tables.from_path("ticks"))
     publications = ticks.key_by(lambda row: row[1], Types.INT()).process(GatherAndFold(spec_path), BYTES)
@@ -69,8 +79,8 @@ def from_kafka(tables: StreamTableEnvironment, spec: BarsJobSpec, spec_path: Pat
 
 
 def to_kafka(tables: StreamTableEnvironment, publications: DataStream, spec: BarsJobSpec, spec_path: Path) -> None:
-    """Publish to Kafka; what comes from one shard keeps its order."""
-    texts = publications.flat_map(ToTexts(spec_path), TEXTS).name("to texts").uid("to-texts")
+    """Add the sink that publishes to Kafka; the messages of a shard keep their order."""
+    texts = publications.flat_map(ToLines(spec_path), TOPIC_LINES).name("to texts").uid("to-texts")
     tables.create_temporary_view("texts", texts)
     tables.execute_sql(messages_sql(spec))
     statements = tables.create_statement_set()

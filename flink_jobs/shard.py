@@ -1,6 +1,6 @@
-"""One shard of a bars job: takes what the tick log delivers, folds, and says what to publish and what to keep.
+"""One shard of a bars job: it folds ticks, and determines what to publish and what to store as state.
 
-Nothing here knows Flink, or where the tick log is; flink_jobs/operators.py brings them together.
+This module does not depend on Flink or on the kind of tick log; flink_jobs/operators.py connects them.
 """
 
 import time
@@ -9,30 +9,28 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from bar.clock import now_ms
-from bar.fold import PARTIAL_SCHEMA, upgraded
-from bar.frames import parse_frames
-from bar.progress import Progress
-from feed.completeness import Completes, CompleteTo, complete_to
-from flink_jobs.open_bars import Added, OpenBars
+from barmill.model.fold import PARTIAL_SCHEMA, upgrade_partials
+from barmill.model.frames import parse_frames
+from barmill.model.job_spec import BarsJobSpec
+from barmill.model.progress import Completeness, CompleteTo, Progress, complete_to
+from barmill.platform.clock import NS_PER_MS, now_ms
+from flink_jobs.open_bars import FoldedTicks, OpenBars
 from flink_jobs.publication import Publication, published_bars, published_late
-from flink_jobs.spec import BarsJobSpec
 
-_NS_PER_MS = 1_000_000
 _PROGRESS_EVERY_S = 1.0
-# So many deltas are kept one by one before they are joined, which bounds the work of a restart.
+# This many deltas are merged into a snapshot, which limits the work of a restart.
 _MAX_DELTAS = 400
 _NO_PARTIALS = pl.DataFrame(schema=PARTIAL_SCHEMA)
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """The next ticks for a shard, and how the tick log stood when they were read.
+    """The next ticks for a shard, and the state of the tick log when they were read.
 
-    ticks: TICK_SCHEMA and sequence, all of one source, or None where the log held none for this shard from
-    first_sequence up to next_sequence. caught_up: nothing is left in the log behind them. missing_to_ms: the log had
-    lost ticks before first_sequence that were asked for; their times reach up to there. epoch: that of the tick before
-    next_sequence in a log on SQLite (see feed/ticklog.py).
+    ticks: TICK_SCHEMA and sequence, all of one source, or None if the log has none for this shard from first_sequence
+    up to next_sequence, exclusive. caught_up: the log contains nothing after them. missing_to_ms: the newest time of
+    requested ticks before first_sequence that are lost, or None. epoch: the epoch of the tick before next_sequence in a
+    log on SQLite (see src/barmill/storage/tick_log.py).
     """
 
     ticks: pl.DataFrame | None
@@ -40,19 +38,20 @@ class Delivery:
     next_sequence: int
     caught_up: bool
     source: str | None
-    sources: Sequence[Completes]
+    sources: Sequence[Completeness]
     missing_to_ms: int | None = None
     epoch: str | None = None
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a shard stands in the log, what it counted so far, and how complete its sources were then, by prefix.
+    """A shard's position in the log, its counts so far, and the completeness of its sources there, by prefix.
 
-    frames, lateness_ms: what the bars held were made for; comma-separated frames. complete_to_ms: what checkpoints from
-    before there were prefixes say instead of complete_to. begun_sequence, missing_to_ms: see bar/progress.py.
-    published: next_sequence of the newest publication, which the bar store must have. epoch: of the newest tick read.
-    Older checkpoints say nothing of these two.
+    frames, lateness_ms: the settings for which the held bars were made; frames are comma-separated. complete_to_ms: set
+    instead of complete_to in checkpoints of versions that had no prefixes. final: a replay has published all its bars.
+    begun_sequence, missing_to_ms: see src/barmill/model/progress.py. published: next_sequence of the newest
+    publication, which the bar store must contain. epoch: of the newest tick read. publications: the number of
+    publications so far. Older checkpoints lack the last three.
     """
 
     next_sequence: int = 1
@@ -67,18 +66,20 @@ class Cursor:
     missing_to_ms: int | None = None
     published: int = 0
     epoch: str | None = None
+    publications: int = 0
 
     @property
     def completeness(self) -> CompleteTo:
-        """Return up to when the sources were complete."""
+        """Return the times up to which the sources were complete, by prefix."""
         return {"": self.complete_to_ms} if self.complete_to is None else self.complete_to
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What one delivery did.
+class FoldResult:
+    """The result of folding one delivery.
 
-    delta: partials to add to what is kept, or None. snapshot: what is kept from now on, instead of everything before.
+    publications: at most one. delta: partials (PARTIAL_SCHEMA) to add to the stored state, or None. snapshot: the
+    partials to store instead of all before, or None.
     """
 
     cursor: Cursor
@@ -88,110 +89,114 @@ class Taken:
 
 
 class Shard:
-    """The working state of one shard."""
+    """One shard: its cursor, its open bars, and the publications that result from its deliveries."""
 
     def __init__(self, spec: BarsJobSpec, number: int) -> None:
         self._spec, self._number = spec, number
         self._open = OpenBars(spec.frame_list, spec.lateness_ms, spec.allowance_ms)
         self._cursor = Cursor(frames=spec.frames, lateness_ms=spec.lateness_ms)
-        self._deltas = 0
-        self._progress_at_s = 0.0
-        self._anew = True
+        self._delta_count = 0
+        self._next_progress_s = 0.0
+        self._without_state = True
         self._reason = ""
 
-    def restore(self, cursor: Cursor, kept: list[pl.DataFrame], lost: str | None = None) -> None:
-        """Go on from a checkpoint, which may be that of a version of the job with other frames or another lateness.
+    def restore(self, cursor: Cursor, partials: list[pl.DataFrame], loss: str | None = None) -> None:
+        """Continue from a checkpoint, even of a version of the job with other frames or another lateness.
 
-        Frames that are gone are let go of. For a new frame, or a longer lateness, the log is read again from its start,
-        because a bar that may change now can need ticks of which nothing is held any more. The same where log or store
-        lack what the checkpoint counts on; lost: the sentence that says so, which is published with the first bars.
+        Removed frames are discarded. For a new frame or a longer lateness, the log is read again from its start,
+        because a bar that may change now can need ticks that are no longer held. The same happens if the log or the
+        store lacks data that the checkpoint depends on. loss: a sentence about that, for the next publication, or None.
         """
-        made = {*parse_frames(cursor.frames)} if cursor.frames else set()
-        if lost is None and not {*self._spec.frame_list} <= made:
-            lost = "Frames were added to the job."
-        if lost is None and self._spec.lateness_ms > cursor.lateness_ms:
-            lost = "The job was changed to wait longer for late ticks."
-        if lost is not None:
-            self._reason = lost
+        saved_frames = {*parse_frames(cursor.frames)} if cursor.frames else set()
+        if loss is None and not {*self._spec.frame_list} <= saved_frames:
+            loss = "Frames were added to the job."
+        if loss is None and self._spec.lateness_ms > cursor.lateness_ms:
+            loss = "The job was changed to wait longer for late ticks."
+        if loss is not None:
+            self._reason = loss
             return
-        self._anew = False
+        self._without_state = False
         self._cursor = replace(cursor, frames=self._spec.frames, lateness_ms=self._spec.lateness_ms)
-        self._deltas = len(kept)
-        if kept:
+        self._delta_count = len(partials)
+        if partials:
             lengths = [frame.length_ms for frame in self._spec.frame_list]
             self._open.restore(
-                pl.concat(map(upgraded, kept)).filter(pl.col("frame_ms").is_in(lengths)), cursor.completeness
+                pl.concat(map(upgrade_partials, partials)).filter(pl.col("frame_ms").is_in(lengths)),
+                cursor.completeness,
             )
 
     @property
     def next_sequence(self) -> int:
-        """Return where in the log the next delivery begins."""
+        """Return the sequence in the log at which the next delivery starts."""
         return self._cursor.next_sequence
 
-    def take(self, delivery: Delivery) -> Taken:
-        """Fold what was delivered next."""
-        before, mine = self._cursor, delivery.ticks
-        added = self._open.add(mine) if mine is not None else None
-        late = added.late if added and added.late is not None and added.late.height else None
-        # A source's word that it is complete counts only when everything it wrote before has been read.
-        completeness = complete_to(delivery.sources) if delivery.caught_up else before.completeness
-        ended = delivery.caught_up and bool(delivery.sources) and all(source.ended for source in delivery.sources)
-        begun_sequence, missing_to_ms = self._unbroken(delivery)
+    def fold(self, delivery: Delivery) -> FoldResult:
+        """Fold the next delivery, and return what to publish and what to store."""
+        previous, own_ticks = self._cursor, delivery.ticks
+        folded = self._open.add(own_ticks) if own_ticks is not None else None
+        late = folded.late if folded and folded.late is not None and folded.late.height else None
+        # A source's completeness counts only when everything it wrote before has been read.
+        completeness = complete_to(delivery.sources) if delivery.caught_up else previous.completeness
+        has_ended = delivery.caught_up and bool(delivery.sources) and all(source.ended for source in delivery.sources)
+        begun_sequence, missing_to_ms = self._continuity(delivery)
         self._cursor = Cursor(
             delivery.next_sequence,
-            before.read + (mine.height if mine is not None else 0),
-            before.late + (late.height if late is not None else 0),
+            previous.read + (own_ticks.height if own_ticks is not None else 0),
+            previous.late + (late.height if late is not None else 0),
             None,
-            ended and self._spec.final_only,
-            before.frames,
-            before.lateness_ms,
+            has_ended and self._spec.final_only,
+            previous.frames,
+            previous.lateness_ms,
             completeness,
             begun_sequence,
             missing_to_ms,
-            before.published,
+            previous.published,
             delivery.epoch,
+            previous.publications,
         )
-        bars, snapshot = self._bars(added, final=self._cursor.final and not before.final)
-        delta = added.partials if added and snapshot is None else None
-        self._deltas = 0 if snapshot is not None else self._deltas + (delta is not None)
+        bars, snapshot = self._bars(folded, final=self._cursor.final and not previous.final)
+        delta = folded.partials if folded and snapshot is None else None
+        self._delta_count = 0 if snapshot is not None else self._delta_count + (delta is not None)
         publications = self._publications(bars, late, delivery)
         if publications:
-            self._cursor = replace(self._cursor, published=delivery.next_sequence)
-        return Taken(self._cursor, publications, delta, snapshot)
+            self._cursor = replace(
+                self._cursor, published=delivery.next_sequence, publications=previous.publications + 1
+            )
+        return FoldResult(self._cursor, publications, delta, snapshot)
 
-    def _unbroken(self, delivery: Delivery) -> tuple[int, int | None]:
-        """Return from where on the log was read without a hole, and up to which time ticks are missing before that."""
+    def _continuity(self, delivery: Delivery) -> tuple[int, int | None]:
+        """Return from which sequence the log was read without gaps, and up to which time earlier ticks are missing."""
         if delivery.missing_to_ms is not None:
             before_ms = delivery.missing_to_ms if self._cursor.missing_to_ms is None else self._cursor.missing_to_ms
             return delivery.first_sequence, max(before_ms, delivery.missing_to_ms)
-        if not self._anew or delivery.first_sequence == 1:
+        if not self._without_state or delivery.first_sequence == 1:
             return self._cursor.begun_sequence, self._cursor.missing_to_ms
-        # A topic does not say what it has dropped: nothing newer than now, and nothing newer than its first tick by
-        # more than the lateness.
-        first_ms = now_ms() if delivery.ticks is None else delivery.ticks["time_ns"][0] // _NS_PER_MS
+        # A topic does not record what it has dropped. The dropped ticks are not newer than now, and not newer than its
+        # first tick by more than the lateness.
+        first_ms = now_ms() if delivery.ticks is None else delivery.ticks["time_ns"][0] // NS_PER_MS
         return delivery.first_sequence, first_ms + self._spec.lateness_ms
 
-    def _bars(self, added: Added | None, *, final: bool) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-        """Return (bars to publish, as merged partials with `closed`; snapshot), each None where there is none."""
+    def _bars(self, folded: FoldedTicks | None, *, final: bool) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+        """Return (bars to publish, as merged partials with `closed`; snapshot), each None if there is none."""
         if self._spec.final_only:
             settled = self._open.settle(everything=final)
             return (settled[0].with_columns(closed=pl.lit(True)), settled[1]) if settled else (None, None)
-        if added is None and not self._open.anything_due(self._cursor.completeness):
+        if folded is None and not self._open.may_close_bars(self._cursor.completeness):
             return None, None
-        changed = self._open.changed(added.partials if added else _NO_PARTIALS, self._cursor.completeness)
-        settled = self._open.settle(at_once=self._deltas >= _MAX_DELTAS)
+        changed = self._open.changed(folded.partials if folded else _NO_PARTIALS, self._cursor.completeness)
+        settled = self._open.settle(now=self._delta_count >= _MAX_DELTAS)
         return changed, settled[1] if settled else None
 
     def _publications(
         self, bars: pl.DataFrame | None, late: pl.DataFrame | None, delivery: Delivery
     ) -> list[Publication]:
-        """Pack what there is to publish; progress goes with it, and alone once a second."""
+        """Return the publication, if any; progress is part of it, and is published alone once a second."""
         clock_ms = now_ms()
-        passed_s = time.monotonic()
-        silent = bars is None and late is None and not self._cursor.final
-        if silent and passed_s < self._progress_at_s:
+        monotonic_s = time.monotonic()
+        nothing_new = bars is None and late is None and not self._cursor.final
+        if nothing_new and monotonic_s < self._next_progress_s:
             return []
-        self._progress_at_s = passed_s + _PROGRESS_EVERY_S
+        self._next_progress_s = monotonic_s + _PROGRESS_EVERY_S
         progress = Progress(
             job=self._spec.name,
             shard=self._number,
@@ -209,6 +214,9 @@ class Shard:
             begun_sequence=self._cursor.begun_sequence,
             missing_to_ms=self._cursor.missing_to_ms,
         )
-        anew_from, self._anew = delivery.first_sequence if self._anew else None, False
+        read_again_from, self._without_state = delivery.first_sequence if self._without_state else None, False
         reason, self._reason = self._reason, ""
-        return [Publication(progress, published_bars(bars), published_late(late, delivery.source), anew_from, reason)]
+        late_rows = published_late(late, delivery.source)
+        return [
+            Publication(progress, published_bars(bars), late_rows, read_again_from, reason, self._cursor.publications)
+        ]

@@ -1,1 +1,1 @@
-"""The pages of the app, one file each; app.py says which there are."""
+"""The pages of the app, one file per page; app.py lists them."""

@@ -1,106 +1,128 @@
-"""My account: what one prefers, one's own password, and where one is signed in."""
+"""The My account page: the user's preferences, password and sessions."""
 
 from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
 
-from bar.clock import now_ms
-from bar.sqlite import Database
-from charts.texts import plain
-from control.clock import utc_text
-from control.home import Home
-from control.people.accounts import get_account
-from control.people.database import open_people
-from control.people.errors import PasswordRuleError
-from control.people.sessions import Client, Session, SignedIn, end_own_other_sessions, end_own_session, sessions_of
-from control.people.sign_in import change_password
-from pages.parts import readings
-from pages.parts.my_preferences import keep, mine, wear
-from pages.parts.preferences_form import asked_for, preferences_form
-from pages.parts.routing import through_app
-from pages.parts.told import attempt, tell
-from pages.parts.visitor import Visitor, address, visitor
+from barmill.audit.accounts import PasswordRuleError, get_account, open_audited_db
+from barmill.auth.sessions import Client, Session, SignedInUser, end_own_other_sessions, end_own_session, sessions_of
+from barmill.auth.sign_in import change_password
+from barmill.platform.clock import now_ms
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import Database
+from barmill.platform.texts import escape_markdown, utc_text
+from pages.parts.accounts.my_preferences import (
+    apply_theme,
+    change_preferences,
+    form_values,
+    preferences_form,
+    preferences_of,
+)
+from pages.parts.shared.messages import run_action, show_message
+from pages.parts.shared.visitor import Visitor, client_address, current_visitor, rerun_through_app
+from views import readings
 
-_TOLD = "account_told"
+_OUTCOME = "account_outcome"
 
 
 def page() -> None:
     """Show the account, its preferences and sessions, and the form for a new password."""
-    one = visitor()
-    who = one.session
+    visitor = current_visitor()
+    signed_in = visitor.session
     st.header("My account", anchor=False)
-    tell(_TOLD)
-    with open_people(Home.find()) as db:
-        account = get_account(db, who.account)
-        st.markdown(f"**{plain(who.account)}**, {who.role.value}, added {utc_text(account.created_ms)}.")
+    show_message(_OUTCOME)
+    with open_audited_db(Home.find()) as db:
+        account = get_account(db, signed_in.account)
+        st.markdown(
+            f"**{escape_markdown(signed_in.account)}**, role {signed_in.role.value},"
+            f" added {utc_text(account.created_ms)}."
+        )
         left, right = st.columns([3, 2], gap="large")
         with left:
             st.subheader("Preferences", anchor=False)
-            preferences_form(mine(one), readings.instruments(Home.find()), partial(_prefer, one))
-            _sessions(sessions_of(db, who.account, now_ms()), who)
+            preferences_form(
+                preferences_of(visitor), readings.instruments(Home.find()), partial(_save_preferences, visitor)
+            )
+            _sessions(sessions_of(db, signed_in.account, now_ms()), signed_in)
         with right:
             st.subheader("Password", anchor=False)
             if account.identity is None:
-                _password_form(who)
+                _password_form(signed_in)
             else:
-                st.markdown("This account signs in with the OIDC provider, which keeps its password.")
+                st.markdown("This account signs in with the OIDC provider, which manages its password.")
 
 
-def _sessions(sessions: list[Session], who: SignedIn) -> None:
+def _sessions(sessions: list[Session], signed_in: SignedInUser) -> None:
     st.subheader("Sessions", anchor=False)
-    for one in sessions:
+    for session in sessions:
         with st.container(horizontal=True, vertical_alignment="center", border=True):
-            seen = "this one" if one.id == who.session else f"last seen {utc_text(one.last_seen_ms)}"
-            details = f"since {utc_text(one.created_ms)}, {plain(one.user_agent or 'unknown browser')}"
-            st.markdown(f"**{plain(one.address)}**, {seen}  \n:gray[{details}]", width="stretch")
-            if one.id != who.session:
-                st.button("End", key=f"account_end_{one.id}", on_click=_act, args=(_end, who, one.id))
-    alone = len(sessions) == 1
-    st.button("Sign out everywhere else", key="account_others", disabled=alone, on_click=_act, args=(_end_others, who))
+            seen_text = (
+                "this session" if session.id == signed_in.session else f"last seen {utc_text(session.last_seen_ms)}"
+            )
+            details = (
+                f"since {utc_text(session.created_ms)}, {escape_markdown(session.user_agent or 'unknown browser')}"
+            )
+            st.markdown(f"**{escape_markdown(session.address)}**, {seen_text}  \n:gray[{details}]", width="stretch")
+            if session.id != signed_in.session:
+                st.button(
+                    "End",
+                    key=f"account_end_{session.id}",
+                    on_click=_run_action,
+                    args=(_end_session, signed_in, session.id),
+                )
+    st.button(
+        "Sign out everywhere else",
+        key="account_others",
+        disabled=len(sessions) == 1,
+        on_click=_run_action,
+        args=(_end_other_sessions, signed_in),
+    )
 
 
-def _password_form(who: SignedIn) -> None:
+def _password_form(signed_in: SignedInUser) -> None:
     with st.form("account_password", clear_on_submit=True):
-        st.text_input("Present password", type="password", key="account_old", autocomplete="current-password")
+        st.text_input("Current password", type="password", key="account_old", autocomplete="current-password")
         st.text_input("New password", type="password", key="account_new", autocomplete="new-password")
-        st.text_input("The same again", type="password", key="account_again", autocomplete="new-password")
-        st.form_submit_button("Change password", key="account_submit", on_click=_act, args=(_change, who))
-    st.caption("Every other session ends with it.")
+        st.text_input("Repeat the password", type="password", key="account_again", autocomplete="new-password")
+        st.form_submit_button(
+            "Change password", key="account_submit", on_click=_run_action, args=(_change_password, signed_in)
+        )
+    st.caption("A new password ends all your other sessions.")
 
 
-def _prefer(one: Visitor) -> None:
-    def work() -> str:
-        wear(keep(one, asked_for()).theme)
-        return "Your preferences are saved; they hold wherever you sign in."
+def _save_preferences(visitor: Visitor) -> None:
+    def action() -> str:
+        apply_theme(change_preferences(visitor, form_values()).theme)
+        return "Your preferences are saved; they apply wherever you sign in."
 
-    attempt(_TOLD, work)
+    run_action(_OUTCOME, action)
 
 
-def _act(change: Callable[..., str], *values: object) -> None:
-    def work() -> str:
-        with open_people(Home.find()) as db:
+def _run_action(change: Callable[..., str], *values: object) -> None:
+    def action() -> str:
+        with open_audited_db(Home.find()) as db:
             return change(db, *values)
 
-    attempt(_TOLD, work)
+    run_action(_OUTCOME, action)
 
 
-def _change(db: Database, who: SignedIn) -> str:
-    old, new, again = (st.session_state[f"account_{name}"] for name in ("old", "new", "again"))
-    if new != again:
-        raise PasswordRuleError("The two new passwords are not the same.")
-    ended = change_password(db, who, old, new, Client(address()))
-    return f"The password is changed; other sessions ended: {ended}."
+def _change_password(db: Database, signed_in: SignedInUser) -> str:
+    old_password, new_password, repeated = (st.session_state[f"account_{name}"] for name in ("old", "new", "again"))
+    if new_password != repeated:
+        raise PasswordRuleError("The new passwords do not match.")
+    ended_count = change_password(db, signed_in, old_password, new_password, Client(client_address()))
+    return f"The password is changed; other sessions ended: {ended_count}."
 
 
-def _end(db: Database, who: SignedIn, session: str) -> str:
-    end_own_session(db, who, session)
+def _end_session(db: Database, signed_in: SignedInUser, session: str) -> str:
+    end_own_session(db, signed_in, session)
     return "The session has ended."
 
 
-def _end_others(db: Database, who: SignedIn) -> str:
-    return f"You are signed out everywhere else; sessions ended: {end_own_other_sessions(db, who)}."
+def _end_other_sessions(db: Database, signed_in: SignedInUser) -> str:
+    return f"You are signed out everywhere else; sessions ended: {end_own_other_sessions(db, signed_in)}."
 
 
-through_app()
+rerun_through_app()
 page()

@@ -1,4 +1,4 @@
-"""The Alerts page, for admins: when to raise an alert, and where alerts are sent. Reached from Monitoring."""
+"""The Alerts page, for admins: the alert rules and the webhook. Linked from Monitoring."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -6,143 +6,143 @@ from contextlib import closing
 import polars as pl
 import streamlit as st
 
-from bar.sqlite import Database
-from charts.texts import plain
-from control.home import Home
-from control.monitor.alerts import open_alert_db
-from control.monitor.delivery import last_deliveries, put_up_test
-from control.monitor.rules import Rule, Rules, Severity, Trouble, rules, set_rules
-from control.monitor.webhook import set_webhook, webhook_host
-from control.people.roles import Actor, Permission
-from pages.parts.alert_tables import delivery_rows
-from pages.parts.readings import now_ms
-from pages.parts.routing import through_app
-from pages.parts.told import attempt, tell
-from pages.parts.visitor import require
+from barmill.audit.roles import Actor, Permission
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import Database
+from barmill.platform.texts import escape_markdown
+from control.monitoring.alerts import open_alert_db
+from control.monitoring.delivery import last_deliveries, queue_test, set_webhook, webhook_host
+from control.monitoring.rules import AlertKind, Rule, Rules, Severity, rules, set_rules
+from pages.parts.shared.messages import run_action, show_message
+from pages.parts.shared.visitor import require, rerun_through_app
+from views.plots import delivery_rows
+from views.readings import now_ms
 
-_TOLD = "alerts_told"
+_OUTCOME = "alerts_outcome"
 _URL = "alerts_url"
-_WIDTHS = (4, 2, 3, 2)
-_DELIVERIES = 20
+_COLUMN_WIDTHS = (4, 2, 3, 2)
+_MAX_DELIVERIES = 20
 
 _Change = Callable[[Home, Database, Actor], str]
 
 
 def page() -> None:
-    """Show the rules and the webhook."""
+    """Show the rules, the webhook, and its last deliveries."""
     actor, home = require(Permission.MANAGE_ALERTS).actor, Home.find()
     st.header("Alerts", anchor=False)
     st.page_link("pages/monitoring.py", label="Back to Monitoring", icon=":material/arrow_back:")
-    tell(_TOLD)
+    show_message(_OUTCOME)
     db = open_alert_db(home)
     with closing(db.conn):
-        now = rules(db)
-    _rules_form(actor, now)
+        current = rules(db)
+    _rules_form(actor, current)
     _webhook_form(home, actor)
     if webhook_host(home) is not None:
         _deliveries(home)
 
 
-def _rules_form(actor: Actor, now: Rules) -> None:
-    st.subheader("When to raise one", anchor=False)
-    st.caption("An alert is cleared by itself once all has been well for a quarter of a minute.")
+def _rules_form(actor: Actor, current: Rules) -> None:
+    st.subheader("Rules", anchor=False)
+    st.caption("An alert clears when its condition has been normal for 15 seconds.")
     with st.form("alerts_rules"):
-        for trouble in Trouble:
-            _rule_row(trouble, now[trouble])
-        st.form_submit_button("Save rules", key="alerts_save", type="primary", on_click=_act, args=(_save_rules, actor))
+        for kind in AlertKind:
+            _rule_row(kind, current[kind])
+        st.form_submit_button(
+            "Save rules", key="alerts_save", type="primary", on_click=_run_change, args=(_save_rules, actor)
+        )
 
 
-def _rule_row(trouble: Trouble, rule: Rule) -> None:
-    on, threshold, unit, severity = st.columns(_WIDTHS, vertical_alignment="center")
-    on.checkbox(trouble.words, rule.enabled, key=_key(trouble, "on"))
+def _rule_row(kind: AlertKind, rule: Rule) -> None:
+    enabled, threshold, unit, severity = st.columns(_COLUMN_WIDTHS, vertical_alignment="center")
+    enabled.checkbox(kind.label, rule.enabled, key=_key(kind, "on"))
     threshold.number_input(
-        f"{trouble.words}: {trouble.unit}",
+        f"{kind.label}: {kind.unit}",
         min_value=0.1,
         max_value=1e9,
         value=rule.threshold,
         step=1.0,
         format="%g",
-        key=_key(trouble, "threshold"),
+        key=_key(kind, "threshold"),
         label_visibility="collapsed",
     )
-    unit.caption(trouble.unit)
+    unit.caption(kind.unit)
     severity.selectbox(
-        f"{trouble.words}: severity",
+        f"{kind.label}: severity",
         list(Severity),
         list(Severity).index(rule.severity),
-        key=_key(trouble, "severity"),
+        key=_key(kind, "severity"),
         label_visibility="collapsed",
     )
 
 
 def _webhook_form(home: Home, actor: Actor) -> None:
-    st.subheader("Where to send them", anchor=False)
+    st.subheader("Webhook", anchor=False)
     host = webhook_host(home)
     if host is None:
-        st.markdown("Alerts are shown on the pages and sent nowhere else. A webhook gets each as JSON, by HTTP POST.")
+        st.markdown("Alerts are shown only on the pages. A webhook, if set, receives each alert as JSON by HTTP POST.")
     else:
-        st.markdown(f"Alerts are posted as JSON to **{plain(host)}**; the rest of the address may be secret.")
+        st.markdown(f"Alerts are posted as JSON to **{escape_markdown(host)}**; the rest of the address may be secret.")
     with st.form("alerts_webhook", clear_on_submit=True):
-        st.text_input("Address of the webhook", type="password", placeholder="https://…", autocomplete="off", key=_URL)
-        st.form_submit_button("Save address", key="alerts_submit", on_click=_act, args=(_save_address, actor))
+        st.text_input("Webhook address", type="password", placeholder="https://…", autocomplete="off", key=_URL)
+        st.form_submit_button("Save address", key="alerts_submit", on_click=_run_change, args=(_save_address, actor))
     if host is not None:
         with st.container(horizontal=True):
-            st.button("Send a test", key="alerts_test", on_click=_act, args=(_send_test, actor))
-            st.button("Send alerts nowhere", key="alerts_nowhere", on_click=_act, args=(_send_nowhere, actor))
+            st.button("Send test", key="alerts_test", on_click=_run_change, args=(_send_test, actor))
+            st.button("Remove webhook", key="alerts_remove", on_click=_run_change, args=(_remove_webhook, actor))
 
 
 @st.fragment(run_every=2)
 def _deliveries(home: Home) -> None:
-    rows = delivery_rows(last_deliveries(home, _DELIVERIES), now_ms())
+    rows = delivery_rows(last_deliveries(home, _MAX_DELIVERIES), now_ms())
     if rows:
-        st.subheader("Sent lately", anchor=False)
+        st.subheader("Recent deliveries", anchor=False)
         st.dataframe(pl.DataFrame(rows), hide_index=True, key="alerts_deliveries", placeholder="–")
 
 
-def _act(change: _Change, actor: Actor) -> None:
-    def work() -> str:
+def _run_change(change: _Change, actor: Actor) -> None:
+    def action() -> str:
         home = Home.find()
         db = open_alert_db(home)
         with closing(db.conn):
             return change(home, db, actor)
 
-    attempt(_TOLD, work)
+    run_action(_OUTCOME, action)
 
 
 def _save_rules(_home: Home, db: Database, actor: Actor) -> str:
-    state, before = st.session_state, rules(db)
-    wanted = {
-        trouble: Rule(
-            enabled=state[_key(trouble, "on")],
-            threshold=state[_key(trouble, "threshold")],
-            severity=state[_key(trouble, "severity")],
+    state, old_rules = st.session_state, rules(db)
+    new_rules = {
+        kind: Rule(
+            enabled=state[_key(kind, "on")],
+            threshold=state[_key(kind, "threshold")],
+            severity=state[_key(kind, "severity")],
         )
-        for trouble in Trouble
+        for kind in AlertKind
     }
-    set_rules(db, actor, wanted)
-    changed = [trouble.words for trouble in Trouble if wanted[trouble] != before[trouble]]
+    set_rules(db, actor, new_rules)
+    changed = [kind.label for kind in AlertKind if new_rules[kind] != old_rules[kind]]
     return f"Changed: {', '.join(changed)}." if changed else "Nothing was changed."
 
 
 def _save_address(home: Home, db: Database, actor: Actor) -> str:
-    url, st.session_state[_URL] = st.session_state[_URL].strip(), ""  # it may hold a token
+    url, st.session_state[_URL] = st.session_state[_URL].strip(), ""  # it may contain a token
     set_webhook(home, db, actor, url)
-    return f"Alerts are posted to {webhook_host(home)} from now on."
+    return f"Alerts are now posted to {webhook_host(home)}."
 
 
-def _send_nowhere(home: Home, db: Database, actor: Actor) -> str:
+def _remove_webhook(home: Home, db: Database, actor: Actor) -> str:
     set_webhook(home, db, actor, None)
-    return "Alerts are sent nowhere from now on."
+    return "The webhook is removed; alerts are no longer sent."
 
 
 def _send_test(_home: Home, db: Database, actor: Actor) -> str:
-    put_up_test(db, actor, now_ms())
-    return "The controller sends a test within a few seconds; see below how it goes."
+    queue_test(db, actor, now_ms())
+    return "The controller sends a test within a few seconds; the result appears below."
 
 
-def _key(trouble: Trouble, what: str) -> str:
-    return f"alerts_{trouble}_{what}"
+def _key(kind: AlertKind, part: str) -> str:
+    return f"alerts_{kind}_{part}"
 
 
-through_app()
+rerun_through_app()
 page()

@@ -1,94 +1,98 @@
-"""The chart page: one instrument's bars in one frame, moving. Its address says what is shown, so a link reopens it."""
+"""The chart page: live bars of one instrument in one frame. Its address contains all choices, so a link reopens it."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
-from bar.frames import parse_frame
-from bar.reader import BarQuery
-from charts.as_of import revised_since
-from charts.view import MOST_BARS_HELD, ChartView
-from control.home import Home
-from control.people.roles import Permission
-from pages.parts import readings
-from pages.parts.busiest import busiest_first
-from pages.parts.candle_chart import candle_chart
-from pages.parts.chart_bars import Shown, history
-from pages.parts.chart_controls import as_of_picker, display, frame_picker, instrument_picker, range_picker
-from pages.parts.chart_defaults import chart_defaults, save_as_default
-from pages.parts.choices import Choices
-from pages.parts.head import instruments_or_wait, simulated_mark
-from pages.parts.routing import through_app
-from pages.parts.study_editor import study_editor
-from pages.parts.told import tell_in_passing
-from pages.parts.visitor import Visitor, require
+from barmill.audit.roles import Permission
+from barmill.charts.view import MAX_BARS_HELD, ChartView, count_revised
+from barmill.model.frames import parse_frame
+from barmill.platform.home import Home
+from barmill.storage.reader import BarQuery
+from pages.parts.chart.candle_chart import candle_chart
+from pages.parts.chart.controls import (
+    as_of_picker,
+    chart_defaults,
+    display_options,
+    frame_picker,
+    instrument_picker,
+    range_picker,
+    save_as_default,
+)
+from pages.parts.chart.study_editor import study_editor
+from pages.parts.shared.choices import Choices
+from pages.parts.shared.messages import show_toast
+from pages.parts.shared.page_header import busiest_first, instruments_or_wait, simulated_mark
+from pages.parts.shared.visitor import Visitor, require, rerun_through_app
+from views import readings
+from views.chart_bars import ShownBars, history
 
 
 def page() -> None:
     """Show the controls and the chart."""
-    one, home = require(Permission.VIEW_PRICES), Home.find()
+    visitor, home = require(Permission.VIEW_PRICES), Home.find()
     names = instruments_or_wait(home, "Chart")
     if not names:
         return
-    view = _chosen(one, home, names)
+    view = _choose_view(visitor, home, names)
     badge = st.empty()
-    if view.bars_in_range > MOST_BARS_HELD:
+    if view.bars_in_range > MAX_BARS_HELD:
         st.caption(
-            f"The range has {view.bars_in_range:,} bars of {view.frame.text}, and a chart holds {MOST_BARS_HELD:,}: it"
-            " shows the last of them. Choose a longer frame to see all of it."
+            f"The range has {view.bars_in_range:,} bars of {view.frame.text}, but a chart shows at most"
+            f" {MAX_BARS_HELD:,}: these are the newest. Choose a longer frame to see the whole range."
         )
-    read_ms, shown = readings.now_ms(), history(home, view)
-    if view.range_ms is not None and not shown.bars.height:
+    read_ms, shown_bars = readings.now_ms(), history(home, view)
+    if view.range_ms is not None and not shown_bars.bars.height:
         st.info(
-            "No bars in this range: nothing was traded in it, or it lies outside of what is stored. Pick another range"
-            " above, or press Newest bar in the chart.",
+            "No bars in this range: no trades occurred, or the range is outside the stored data. Choose another range"
+            " above, or click Newest bar in the chart.",
             icon=":material/event_busy:",
         )
-    candle_chart(view, shown, read_ms, readings.flow(home))
+    candle_chart(view, shown_bars, read_ms, readings.flow(home))
     if view.as_of_ms is not None:
         with badge:
-            _revised_badge(home, view, shown)
+            _revised_badge(home, view, shown_bars)
 
 
-def _chosen(one: Visitor, home: Home, names: Sequence[str]) -> ChartView:
-    usual, now_ms = chart_defaults(one), readings.now_ms()
-    choices = Choices("chart", usual)
+def _choose_view(visitor: Visitor, home: Home, names: Sequence[str]) -> ChartView:
+    defaults, now_ms = chart_defaults(visitor), readings.now_ms()
+    choices = Choices("chart", defaults)
     with st.container(horizontal=True, vertical_alignment="center"):
         instrument = instrument_picker(choices, names, busiest_first(home, names)[0])
-        frames = [frame.text for frame in readings.offered(home, instrument)]
-        frame = frame_picker(choices, frames, usual["frame"] if usual["frame"] in frames else frames[0])
+        frames = [frame.text for frame in readings.offered_frames(home, instrument)]
+        frame = frame_picker(choices, frames, defaults["frame"] if defaults["frame"] in frames else frames[0])
         studies = study_editor(choices)
-        look = display(choices)
-        from_ms, to_ms = range_picker(choices, look["zone"], now_ms)
-        as_of_ms = as_of_picker(choices, look["zone"], now_ms)
-        save_as_default(one, choices)
-        simulated_mark(simulated=readings.flow(home).of(instrument).simulated)
-    tell_in_passing(choices.told)
+        options = display_options(choices)
+        from_ms, to_ms = range_picker(choices, options["zone"], now_ms)
+        as_of_ms = as_of_picker(choices, options["zone"], now_ms)
+        save_as_default(visitor, choices)
+        simulated_mark(simulated=readings.flow(home).for_instrument(instrument).simulated)
+    show_toast(choices.outcome)
     return ChartView(
         instrument,
         parse_frame(frame),
-        look["kind"],
+        options["kind"],
         studies,
-        look["zone"],
-        look["scale"],
-        look["fill"] == "1",
+        options["zone"],
+        options["scale"],
+        options["fill"] == "1",
         from_ms,
         to_ms,
         as_of_ms,
     )
 
 
-def _revised_badge(home: Home, view: ChartView, shown: Shown) -> None:
-    """Say how many of the bars shown are not the same any more."""
-    if not shown.bars.height:
-        st.info("Nothing was known of this instrument then; choose a later time.")
+def _revised_badge(home: Home, view: ChartView, shown_bars: ShownBars) -> None:
+    """Show how many of the bars shown have been revised since the chosen time."""
+    if not shown_bars.bars.height:
+        st.info("This instrument had no bars at that time; choose a later time.")
         return
-    first_ms, end_ms = shown.bars["start_ms"][0], shown.bars["start_ms"][-1] + 1
-    now = readings.bars(home, BarQuery(view.instrument, view.frame, first_ms, end_ms, fill=view.fill))
-    count = revised_since(shown.bars, now)
-    text = f"{count:,} of {shown.bars.height:,} bars shown {'was' if count == 1 else 'were'} revised since"
+    first_ms, end_ms = shown_bars.bars["start_ms"][0], shown_bars.bars["start_ms"][-1] + 1
+    current_bars = readings.bars(home, BarQuery(view.instrument, view.frame, first_ms, end_ms, fill=view.fill))
+    count = count_revised(shown_bars.bars, current_bars)
+    text = f"{count:,} of {shown_bars.bars.height:,} bars shown {'was' if count == 1 else 'were'} revised since"
     st.badge(text, icon=":material/history:", color="violet" if count else "gray")
 
 
-through_app()
+rerun_through_app()
 page()

@@ -1,81 +1,91 @@
-"""The feeds page: where prices come from, how each connection stands, and all that is changed about it."""
+"""The feeds page: the feeds that deliver prices, the state of each connection, and all changes to feeds."""
 
 import streamlit as st
 
-from charts.texts import plain
-from control.feeds.views import FeedView
-from control.home import Home
-from control.people.roles import Permission
-from feed.feeds import Feed
-from pages.parts import readings
-from pages.parts.feed_dialogs import ADD, DELETE, EDIT, ask, is_open, show_dialog, switch, take_news
-from pages.parts.feed_list import feed_list, views_or_stop
-from pages.parts.feed_tables import color
-from pages.parts.head import head
-from pages.parts.routing import through_app
-from pages.parts.visitor import require
+from barmill.audit.roles import Permission
+from barmill.ingest.feeds.feed import Feed
+from barmill.ingest.feeds.views import FeedView
+from barmill.platform.home import Home
+from barmill.platform.texts import escape_markdown
+from pages.parts.feeds.catalogue import feed_list, views_or_stop
+from pages.parts.feeds.dialogs import ADD, DELETE, EDIT, SWITCH_OUTCOME, dialogs, open_dialog, show_dialog, switch
+from pages.parts.shared.messages import show_message
+from pages.parts.shared.page_header import page_header
+from pages.parts.shared.visitor import require, rerun_through_app
+from views import readings
+from views.feed_tables import state_color
 
 
 def page() -> None:
-    """Show all feeds, and for those who may change them, what can be done with each."""
-    one, home = require(Permission.VIEW_OPERATIONS), Home.find()
-    manages = one.may(Permission.MANAGE_FEEDS)
+    """Show all feeds and, for users who may change them, the actions on each."""
+    visitor, home = require(Permission.VIEW_OPERATIONS), Home.find()
+    may_manage = visitor.may(Permission.MANAGE_FEEDS)
     with st.container(horizontal=True, vertical_alignment="center"):
-        head("Feeds", readings.flow(home))
-        if manages:
-            st.button("Add a feed", icon=":material/add:", type="primary", key="feeds_add", on_click=ask, args=(ADD,))
-    if (news := take_news()) is not None:
-        done, sentence = news
-        (st.success if done else st.error)(plain(sentence))
+        page_header("Feeds", readings.flow(home))
+        if may_manage:
+            st.button(
+                "Add a feed", icon=":material/add:", type="primary", key="feeds_add", on_click=open_dialog, args=(ADD,)
+            )
+    if result := dialogs.take_result():
+        st.success(escape_markdown(result), icon=":material/check:")
+    show_message(SWITCH_OUTCOME)
     views = views_or_stop(home)
     _live(home, [view.feed for view in views])
-    if manages:
+    if may_manage:
         for view in views:
-            _row(view)
-    if all(view.feed.first for view in views):
-        _first_steps(manages)
-    if manages:
+            _feed_row(view)
+    if all(view.feed.is_first for view in views):
+        _first_steps(may_manage)
+    if may_manage:
         show_dialog(home)
 
 
 @st.fragment(run_every=2)
-def _live(home: Home, shown: list[Feed]) -> None:
-    """Keep showing how all stand; run the page again when somebody else has changed which there are."""
+def _live(home: Home, feeds: list[Feed]) -> None:
+    """Show the states, refreshed periodically; rerun the page if the list of feeds was changed elsewhere."""
     views = views_or_stop(home)
-    if [view.feed for view in views] != shown and not is_open():
+    if [view.feed for view in views] != feeds and dialogs.current() is None:
         st.rerun()
     feed_list(views, "feeds_live")
 
 
-def _row(view: FeedView) -> None:
+def _feed_row(view: FeedView) -> None:
     feed = view.feed
     with st.container(horizontal=True, vertical_alignment="center", border=True, key=f"feeds_row_{feed.name}"):
-        st.markdown(f"**{plain(feed.name)}**", width="content")
-        st.badge("enabled" if feed.enabled else "disabled", color="gray" if feed.enabled else color(view))
-        said = "named by feed.json" if feed.first else f"key {plain(feed.key)}" if feed.key else "no key"
-        st.caption(f"{plain(feed.kind)} · {said}", width="stretch")
+        st.markdown(f"**{escape_markdown(feed.name)}**", width="content")
+        st.badge("enabled" if feed.enabled else "disabled", color="gray" if feed.enabled else state_color(view))
+        key_text = "set in feed.json" if feed.is_first else f"key {escape_markdown(feed.key)}" if feed.key else "no key"
+        st.caption(f"{escape_markdown(feed.kind)} · {key_text}", width="stretch")
         label, icon = ("Disable", ":material/pause:") if feed.enabled else ("Enable", ":material/play_arrow:")
         st.button(label, icon=icon, key=f"feeds_switch_{feed.name}", on_click=switch, args=(feed,))
-        if not feed.first:
-            for what, picture in ((EDIT, "edit"), (DELETE, "delete")):
-                key = f"feeds_{what}_{feed.name}"
-                st.button(what.capitalize(), icon=f":material/{picture}:", key=key, on_click=ask, args=(what, feed))
+        if not feed.is_first:
+            for action, icon_name in ((EDIT, "edit"), (DELETE, "delete")):
+                key = f"feeds_{action}_{feed.name}"
+                st.button(
+                    action.capitalize(),
+                    icon=f":material/{icon_name}:",
+                    key=key,
+                    on_click=open_dialog,
+                    args=(action, feed),
+                )
 
 
-def _first_steps(manages: bool) -> None:
+def _first_steps(may_manage: bool) -> None:
     with st.container(border=True):
-        st.subheader("No feed of your own yet", anchor=False)
-        who = (
-            "Add one with the button above, or in a terminal" if manages else "An admin adds one here, or in a terminal"
+        st.subheader("No feeds added yet", anchor=False)
+        invitation, actor = (
+            ("Add one with the button above, or in a terminal", "you")
+            if may_manage
+            else ("An admin can add one here, or in a terminal", "an admin")
         )
         st.markdown(
-            f"A feed is a way in for prices: an exchange, a provider's API, a topic of others. {who}:\n\n"
+            f"A feed is a source of prices: an exchange, a provider's API or a Kafka topic. {invitation}:\n\n"
             "```\n./barmill instrument feed add NAME --ready-made READY-MADE --key KEY\n```\n\n"
-            "Each runs by itself, so that one that breaks disturbs no other. Its instruments bear its name, such as"
-            " `NAME:BTC/USDT`, and are picked on the Instruments page. Once real prices come, the simulated ones of the"
-            " demo market can be disabled here."
+            "Each feed runs separately, so the failure of one does not affect the others. The names of its instruments"
+            " start with its name, such as `NAME:BTC/USDT`; enable them on the Instruments page. When real prices"
+            f" arrive, {actor} can disable the simulated prices of the demo market here."
         )
 
 
-through_app()
+rerun_through_app()
 page()

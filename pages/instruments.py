@@ -1,37 +1,36 @@
-"""The instruments page: what the provider offers, which of it is wanted, and what moves."""
+"""The instruments page: the catalogue of a feed, the enabled instruments, and live activity."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
-from control.home import Home
-from control.instruments.listing import catalogue_of, matching
-from control.instruments.store import Instrument, what_it_has
-from control.people.roles import Permission
-from pages.parts import readings
-from pages.parts.catalogue import catalogue_age, listings, picked_feed, wait_for_catalogue
-from pages.parts.head import head
-from pages.parts.instrument_tables import live_table, version
-from pages.parts.picking import pasted_list, picks_table, refresh_button, say, table_height
-from pages.parts.routing import through_app
-from pages.parts.visitor import require
+from barmill.audit.roles import Permission
+from barmill.ingest.feeds.instrument_listing import catalogue_of, filter_instruments
+from barmill.ingest.instruments.store import Instrument, delivered_without_selection
+from barmill.platform.home import Home
+from pages.parts.feeds.catalogue import catalogue_age, feed_picker, listings, wait_for_catalogue
+from pages.parts.feeds.selection import name_list_form, refresh_button, selection_table, show_result, table_height
+from pages.parts.shared.page_header import page_header
+from pages.parts.shared.visitor import require, rerun_through_app
+from views import readings
+from views.feed_tables import catalogue_hash, live_table
 
-_MOST_LIVE = 1_000
+_MAX_LIVE_ROWS = 1_000
 _STATES = {"All": None, "Enabled": True, "Disabled": False}
 
 
 def page() -> None:
-    """Show the picks beside what moves, and below them the place for a pasted list."""
+    """Show the instruments next to the live activity, and below them the field for a pasted list."""
     actor = require(Permission.MANAGE_INSTRUMENTS).actor
     home = Home.find()
-    head("Instruments", readings.flow(home))
-    provider = picked_feed(home)
+    page_header("Instruments", readings.flow(home))
+    provider = feed_picker(home)
     catalogue, state = catalogue_of(home, provider)
-    has = what_it_has(provider, state)
-    if has is not None:
+    delivered = delivered_without_selection(provider, state)
+    if delivered is not None:
         st.info(
-            f"The feed {provider} delivers everything {has}, so there is nothing to pick. These are the instruments"
-            " that have come so far."
+            f"The feed {provider} delivers everything {delivered}; no selection is needed. These are the instruments"
+            " received so far."
         )
         _live(home, provider, None, "")
         return
@@ -41,19 +40,19 @@ def page() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         catalogue_age(home, provider)
         refresh_button(home, actor, provider)
-    say()
-    shown = _filtered(catalogue)
-    picks, live = st.columns([5, 4], gap="medium")
-    with picks:
-        picks_table(home, actor, provider, shown)
-    with live:
-        _live(home, provider, tuple(one.instrument for one in shown), version(catalogue))
+    show_result()
+    instruments = _filtered(catalogue)
+    selection, activity = st.columns([5, 4], gap="medium")
+    with selection:
+        selection_table(home, actor, provider, instruments)
+    with activity:
+        _live(home, provider, tuple(instrument.instrument for instrument in instruments), catalogue_hash(catalogue))
     with st.expander("Paste a list of names", icon=":material/content_paste:"):
-        pasted_list(home, actor, provider, catalogue)
+        name_list_form(home, actor, provider, catalogue)
 
 
 def _filtered(catalogue: Sequence[Instrument]) -> list[Instrument]:
-    """Let the user narrow the list; the address keeps how."""
+    """Let the user filter the list; the address keeps the filter."""
     with st.container(horizontal=True, vertical_alignment="center"):
         text = st.text_input(
             "Search",
@@ -73,23 +72,25 @@ def _filtered(catalogue: Sequence[Instrument]) -> list[Instrument]:
             bind="query-params",
             label_visibility="collapsed",
         )
-    return matching(catalogue, text, enabled=_STATES[str(state)])
+    return filter_instruments(catalogue, text, enabled=_STATES[str(state)])
 
 
 @st.fragment(run_every=2)
 def _live(home: Home, provider: str, names: tuple[str, ...] | None, shown_version: str) -> None:
-    """Keep showing what moves; run the page again when somebody else has changed what can be picked."""
+    """Show live activity, refreshed periodically; rerun the page if the catalogue was changed elsewhere."""
     catalogue, _ = catalogue_of(home, provider)
-    if names is not None and version(catalogue) != shown_version:
+    if names is not None and catalogue_hash(catalogue) != shown_version:
         st.rerun()
-    wanted = None if names is None else set(names)
-    moving = [one for one in listings(home, provider) if wanted is None or one.instrument in wanted]
-    decimals = {one.instrument: one.price_decimals for one in catalogue}
+    name_set = None if names is None else set(names)
+    shown_listings = [
+        listing for listing in listings(home, provider) if name_set is None or listing.instrument in name_set
+    ]
+    decimals = {instrument.instrument: instrument.price_decimals for instrument in catalogue}
     st.dataframe(
-        live_table(moving, decimals, readings.now_ms(), _MOST_LIVE),
+        live_table(shown_listings, decimals, readings.now_ms(), _MAX_LIVE_ROWS),
         key="instruments_live",
         hide_index=True,
-        height=table_height(len(moving)),
+        height=table_height(len(shown_listings)),
         column_config={
             "Last price": st.column_config.TextColumn(alignment="right"),
             "Ticks/s": st.column_config.NumberColumn(format="%.2f", help="Over the last minute."),
@@ -98,10 +99,13 @@ def _live(home: Home, provider: str, names: tuple[str, ...] | None, shown_versio
         },
         placeholder="–",
     )
-    rate, stale = sum(one.ticks_per_s for one in moving), sum(one.stale for one in moving)
-    beyond = f" The {_MOST_LIVE:,} busiest of {len(moving):,}." if len(moving) > _MOST_LIVE else ""
-    st.caption(f"{rate:,.1f} ticks a second over the last minute, {stale:,} stale.{beyond}")
+    rate = sum(listing.ticks_per_s for listing in shown_listings)
+    stale = sum(listing.stale for listing in shown_listings)
+    limit_text = (
+        f" The {_MAX_LIVE_ROWS:,} busiest of {len(shown_listings):,}." if len(shown_listings) > _MAX_LIVE_ROWS else ""
+    )
+    st.caption(f"{rate:,.1f} ticks per second over the last minute, {stale:,} stale.{limit_text}")
 
 
-through_app()
+rerun_through_app()
 page()

@@ -1,4 +1,4 @@
-"""The overview page: is everything running, how fast do prices come, and where does each instrument stand?"""
+"""The overview page: the state of the system, the rate of ticks, and the latest price of each instrument."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,121 +6,126 @@ from functools import partial
 
 import streamlit as st
 
-from bar.frames import Frame, parse_frame
-from charts.newest import NUMBERS, newest_bars
+from barmill.audit.roles import Permission
+from barmill.charts.watchlist import NUMBERS, newest_bars_table
+from barmill.model.frames import Frame, parse_frame
+from barmill.platform.home import Home
 from control.freshness.flow import Flow
-from control.freshness.frames import Unfed, unfed
 from control.freshness.judge import Level, ShownFrame, freshness
-from control.home import Home
-from control.people.roles import Permission
-from pages.parts import readings
-from pages.parts.facts import facts, facts_row
-from pages.parts.flow import with_reading
-from pages.parts.head import freshness_line, head, system_status, wait_for_bars
-from pages.parts.my_preferences import keep, mine
-from pages.parts.routing import through_app
-from pages.parts.standings import (
+from control.freshness.reading import UnfedFrames, unfed_frames
+from pages.parts.accounts.my_preferences import change_preferences, preferences_of
+from pages.parts.chart.watchlist import Watchlist, watchlist_table, watchlist_update
+from pages.parts.shared.facts import facts, facts_row
+from pages.parts.shared.latest_prices import (
     hour_lines,
     newest_bars_of_all,
     offered_frames_of_all,
-    standings,
-    watched_frame,
+    watched_prices,
+    watchlist_frame,
 )
-from pages.parts.told import attempt, tell
-from pages.parts.visitor import Visitor, require
-from pages.parts.watchlist import Watchlist, watchlist_table, watchlist_update
+from pages.parts.shared.messages import run_action, show_message
+from pages.parts.shared.page_header import backfill_progress, freshness_line, page_header, system_status, wait_for_bars
+from pages.parts.shared.visitor import Visitor, require, rerun_through_app
+from views import readings
+from views.readings import with_reading
 
-_RATE_KEPT_MS = 60_000
-_NEWEST_SHOWN = 10
-_BARS_EACH = 3
-_TOLD, _LINES = "overview_told", "overview_lines"
+_RATE_PERIOD_MS = 60_000
+_MAX_NEWEST_BARS = 10
+_BARS_PER_INSTRUMENT = 3
+_OUTCOME, _LINES = "overview_outcome", "overview_lines"
 
 
 def page() -> None:
-    """Show the head, then the live parts or how to get them going."""
-    one = require(Permission.VIEW_PRICES)
+    """Show the header, then the live parts, or instructions to start Barmill."""
+    visitor = require(Permission.VIEW_PRICES)
     home = Home.find()
-    head("Overview", readings.flow(home))
-    tell(_TOLD)
+    page_header("Overview", readings.flow(home))
+    show_message(_OUTCOME)
     names = readings.instruments(home)
     if not names:
         wait_for_bars()
         return
     _live_facts(home)
-    preferred, frames = mine(one), [frame.text for frame in readings.frames(home, names[0])]
-    usual = preferred.frame if preferred.frame in frames else frames[0]
-    opened = watchlist_table(_watchlist(home), preferred.favourites, usual, partial(_star, one))
+    preferred, frames = preferences_of(visitor), [frame.text for frame in readings.frames(home, names[0])]
+    frame_text = preferred.frame if preferred.frame in frames else frames[0]
+    opened = watchlist_table(_watchlist(home), preferred.favourites, frame_text, partial(_save_favourites, visitor))
     if opened is not None:
-        # Only from here: from inside a fragment, the page that opens sometimes stays empty.
-        st.switch_page("pages/chart.py", query_params={"instrument": opened, "frame": usual})
+        # Only outside of fragments: from inside one, the opened page sometimes stays empty.
+        st.switch_page("pages/chart.py", query_params={"instrument": opened, "frame": frame_text})
     _live_watchlist(home)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader("Last changed bars", anchor=False, width="content")
-        picked = st.segmented_control(
-            "Frame", frames, default=usual, key="overview_frame", required=True, label_visibility="collapsed"
+        st.subheader("Recently changed bars", anchor=False, width="content")
+        selected = st.segmented_control(
+            "Frame", frames, default=frame_text, key="overview_frame", required=True, label_visibility="collapsed"
         )
-    _live_bars(home, parse_frame(str(picked)))
+    _live_bars(home, parse_frame(str(selected)))
 
 
 @st.fragment(run_every=1)
 def _live_facts(home: Home) -> None:
     flow = readings.flow(home)
-    kept = with_reading(st.session_state.get("overview_flow", ()), flow, _RATE_KEPT_MS)
-    st.session_state["overview_flow"] = kept
-    not_fed = unfed(flow, offered_frames_of_all(home))
-    facts_row(facts(kept, readings.refused(home), system_status(home), not_fed))
-    _say_what_is_not_well(flow, not_fed)
+    flow_readings = with_reading(st.session_state.get("overview_flow", ()), flow, _RATE_PERIOD_MS)
+    st.session_state["overview_flow"] = flow_readings
+    unfed = unfed_frames(flow, offered_frames_of_all(home))
+    facts_row(facts(flow_readings, readings.rejects_by_reason(home), system_status(home), unfed))
+    _show_problems(flow, unfed)
+    # Shown last, so that nothing moves when it disappears.
+    backfill_progress(flow)
 
 
-def _say_what_is_not_well(flow: Flow, not_fed: Sequence[Unfed]) -> None:
-    """Say why prices do not come, or else which of the frames that people may open do not move, and why."""
-    fresh = freshness(flow)
-    if fresh.level is not Level.LIVE:
-        st.markdown(freshness_line(fresh))
+def _show_problems(flow: Flow, unfed: Sequence[UnfedFrames]) -> None:
+    """Show why prices are late; otherwise which of the offered frames are not updated, and why."""
+    judgement = freshness(flow)
+    if judgement.stale:
+        return  # the watchlist says why
+    if judgement.level is not Level.LIVE:
+        st.markdown(freshness_line(judgement))
         return
-    for one in not_fed:
-        st.markdown(freshness_line(replace(one.why, sentence=one.sentence)))
+    for unfed_frame in unfed:
+        st.markdown(freshness_line(replace(unfed_frame.reason, sentence=unfed_frame.sentence)))
 
 
 @st.fragment(run_every=1)
 def _live_watchlist(home: Home) -> None:
     if not readings.instruments(home):
-        st.rerun()  # the store was taken away; the page says what to do
-    shown = _watchlist(home)
-    # The lines are most of it, and change four times a minute.
-    if st.session_state.get(_LINES) == shown.lines:
-        shown = replace(shown, lines={})
+        st.rerun()  # the store was removed; the page says what to do
+    watchlist = _watchlist(home)
+    # The lines are most of the message, and change only four times a minute.
+    if st.session_state.get(_LINES) == watchlist.lines:
+        watchlist = replace(watchlist, lines={})
     else:
-        st.session_state[_LINES] = shown.lines
-    watchlist_update(shown)
+        st.session_state[_LINES] = watchlist.lines
+    watchlist_update(watchlist)
 
 
 @st.fragment(run_every=1)
 def _live_bars(home: Home, frame: Frame) -> None:
-    bars = newest_bars_of_all(home, frame, _BARS_EACH)
+    bars = newest_bars_of_all(home, frame, _BARS_PER_INSTRUMENT)
     if not bars.height:
         return
-    right = {name: st.column_config.TextColumn(alignment="right") for name in NUMBERS}
-    table = newest_bars(bars, _NEWEST_SHOWN)
-    st.dataframe(table, hide_index=True, key="overview_newest", row_height=27, column_config=right, placeholder="–")
+    column_config = {name: st.column_config.TextColumn(alignment="right") for name in NUMBERS}
+    table = newest_bars_table(bars, _MAX_NEWEST_BARS)
+    st.dataframe(
+        table, hide_index=True, key="overview_newest", row_height=27, column_config=column_config, placeholder="–"
+    )
 
 
 def _watchlist(home: Home) -> Watchlist:
-    flow, frame = readings.flow(home), watched_frame(home)
-    fresh = freshness(flow, ShownFrame(frame) if frame else None)
-    return Watchlist(readings.now_ms(), standings(home), hour_lines(home), fresh)
+    flow, frame = readings.flow(home), watchlist_frame(home)
+    judgement = freshness(flow, ShownFrame(frame) if frame else None)
+    return Watchlist(readings.now_ms(), watched_prices(home), hour_lines(home), judgement)
 
 
-def _star(one: Visitor, added: Sequence[str], removed: Sequence[str]) -> None:
-    """Keep the visitor's favourites with their account."""
+def _save_favourites(visitor: Visitor, added: Sequence[str], removed: Sequence[str]) -> None:
+    """Store the visitor's favourites in their account."""
 
-    def work() -> str:
-        favourites = [*mine(one).favourites, *added]
-        keep(one, {"favourites": [name for name in favourites if name not in removed]})
+    def action() -> str:
+        favourites = [*preferences_of(visitor).favourites, *added]
+        change_preferences(visitor, {"favourites": [name for name in favourites if name not in removed]})
         return ""
 
-    attempt(_TOLD, work)
+    run_action(_OUTCOME, action)
 
 
-through_app()
+rerun_through_app()
 page()

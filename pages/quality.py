@@ -1,38 +1,37 @@
-"""The data quality page: is every tick accounted for, what was refused, how late ticks come, and what changed after."""
+"""The data quality page: the counts of all ticks, rejects, late ticks, revisions, and the comparison."""
 
 import streamlit as st
 
-from charts.quality import words
-from control.home import Home
-from control.people.roles import Permission
-from feed.tick import REASONS
-from pages.parts import quality_readings as quality
-from pages.parts import readings
-from pages.parts.catalogue import all_feeds
-from pages.parts.head import head
-from pages.parts.quality_tables import Bar, read_bar
-from pages.parts.quality_views import (
-    account_view,
+from barmill.audit.roles import Permission
+from barmill.charts.quality import reason_text
+from barmill.model.tick import REASONS
+from barmill.platform.clock import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE
+from barmill.platform.home import Home
+from pages.parts.feeds.catalogue import all_feeds
+from pages.parts.quality import (
     comparison_view,
     history_view,
     late_view,
+    latest_revisions,
     rejects_view,
     revisions_view,
+    tick_counts_view,
 )
-from pages.parts.routing import through_app
-from pages.parts.visitor import require
+from pages.parts.shared.page_header import page_header
+from pages.parts.shared.visitor import require, rerun_through_app
+from views import readings
+from views.quality_tables import Bar, parse_bar
 
 _VIEWS = ("Rejects", "Late ticks", "Revisions", "Comparison")
-_MIN, _HOUR = 60_000, 3_600_000
-_WINDOWS_MS = {"15 min": 15 * _MIN, "1 h": _HOUR, "24 h": 24 * _HOUR, "7 d": 7 * 24 * _HOUR}
+_WINDOWS_MS = {"15 min": 15 * MS_PER_MINUTE, "1 h": MS_PER_HOUR, "24 h": MS_PER_DAY, "7 d": 7 * MS_PER_DAY}
 
 
 def page() -> None:
-    """Show the account, then the view that the address names."""
+    """Show the counts, then the view that the address names."""
     require(Permission.VIEW_OPERATIONS)
     home = Home.find()
-    head("Data quality", readings.flow(home))
-    account_view(home, tuple(feed.name for feed in all_feeds(home) if feed.enabled))
+    page_header("Data quality", readings.flow(home))
+    tick_counts_view(home, tuple(feed.name for feed in all_feeds(home) if feed.enabled))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         view = _choice("View", _VIEWS, "Rejects", "quality_view")
         window_ms = (
@@ -54,26 +53,26 @@ def page() -> None:
         comparison_view(home)
 
 
-def _choice(label: str, options: tuple[str, ...], usual: str, key: str) -> str:
-    picked = st.segmented_control(
-        label, options, default=usual, key=key, required=True, bind="query-params", label_visibility="collapsed"
+def _choice(label: str, options: tuple[str, ...], default: str, key: str) -> str:
+    selected = st.segmented_control(
+        label, options, default=default, key=key, required=True, bind="query-params", label_visibility="collapsed"
     )
-    return str(picked)
+    return str(selected)
 
 
 def _reason() -> str | None:
-    picked = st.selectbox(
+    selected = st.selectbox(
         "Reason",
         list(REASONS),
         index=None,
         key="quality_reason",
         bind="query-params",
-        format_func=words,
+        format_func=reason_text,
         placeholder="Any reason",
         label_visibility="collapsed",
         width=280,
     )
-    return None if picked is None else str(picked)
+    return None if selected is None else str(selected)
 
 
 def _instrument() -> str | None:
@@ -90,28 +89,28 @@ def _instrument() -> str | None:
 
 
 def _bar(home: Home, window_ms: int, instrument: str | None) -> Bar | None:
-    """Let the user pick one of the bars that changed last; the address may name any other."""
-    revised = quality.latest_revisions(home, window_ms, instrument)
+    """Let the user pick one of the bars that changed last; the address may name any other bar."""
+    revised = latest_revisions(home, window_ms, instrument)
     bars = [
         Bar(*key).text for key in revised.select("instrument", "frame", "start_ms").unique(maintain_order=True).rows()
     ]
-    asked = st.session_state.get("quality_bar") or st.query_params.get("bar")
-    known = asked is not None and read_bar(asked) is not None
-    options = [asked, *(one for one in bars if one != asked)] if known else bars
-    picked = st.selectbox(
+    parameter = st.session_state.get("quality_bar") or st.query_params.get("bar")
+    is_valid = parameter is not None and parse_bar(parameter) is not None
+    options = [parameter, *(bar for bar in bars if bar != parameter)] if is_valid else bars
+    selected = st.selectbox(
         "History of one bar",
         options,
-        index=0 if known else None,
+        index=0 if is_valid else None,
         key="quality_bar",
-        format_func=lambda text: (read_bar(text) or Bar(text, "", 0)).label,
+        format_func=lambda text: (parse_bar(text) or Bar(text, "", 0)).label,
         placeholder="Pick a bar to see every version of it",
     )
-    if picked is None:
+    if selected is None:
         st.query_params.pop("bar", None)
         return None
-    st.query_params["bar"] = picked
-    return read_bar(picked)
+    st.query_params["bar"] = selected
+    return parse_bar(selected)
 
 
-through_app()
+rerun_through_app()
 page()

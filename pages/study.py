@@ -1,37 +1,42 @@
-"""The study page: a fixed range of one instrument's bars in Plotly, with studies. Its address reopens the very view."""
+"""The study page: a fixed range of one instrument's bars in Plotly, with studies. A link reopens the exact view."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urlencode
 
+import polars as pl
 import streamlit as st
 
-from bar.frames import Frame, parse_frame
-from bar.reader import BarQuery
-from charts.studied import studied
-from charts.studies import Study, studies_text
-from charts.study_figure import study_figure, study_in_words
-from charts.texts import moment
-from control.home import Home
-from control.monitor.explained import explained_gaps
-from control.people.roles import Permission
-from pages.parts import readings
-from pages.parts.busiest import busiest_first
-from pages.parts.chart_controls import as_of_picker, frame_picker, instrument_picker
-from pages.parts.choices import Choices
-from pages.parts.fixed_range import Range, fixed_range, forget_range
-from pages.parts.fresh_line import fresh_line
-from pages.parts.head import head, wait_for_bars
-from pages.parts.routing import through_app
-from pages.parts.study_editor import study_editor
-from pages.parts.visitor import require
-from pages.parts.zone_picker import zone_here, zone_picker
+from barmill.audit.roles import Permission
+from barmill.charts.candles import bars_with_studies
+from barmill.charts.studies import Study, StudyLine, studies_text
+from barmill.charts.study_figure import describe_study, study_figure
+from barmill.model.frames import Frame, parse_frame
+from barmill.platform.home import Home
+from barmill.platform.texts import moment
+from barmill.storage.reader import BarQuery
+from control.monitoring.outages import explained_gaps
+from pages.parts.chart.controls import (
+    Range,
+    as_of_picker,
+    clear_range,
+    fixed_range_picker,
+    frame_picker,
+    instrument_picker,
+    range_in_address,
+)
+from pages.parts.chart.study_editor import study_editor
+from pages.parts.shared.choices import Choices, resolve_zone, zone_picker
+from pages.parts.shared.page_header import busiest_first, live_freshness, page_header, wait_for_bars
+from pages.parts.shared.visitor import require, rerun_through_app
+from views import readings
 
-_USUAL = {"studies": "", "zone": "UTC", "fill": ""}
-_USUAL_FRAME, _USUAL_BARS = "1m", 300
-# Plotly draws so many candles in about a second.
-_MOST_BARS = 5_000
-_TOOLS = {
+_DEFAULTS = {"studies": "", "zone": "UTC", "fill": ""}
+_DEFAULT_FRAME, _DEFAULT_BARS = "1m", 300
+# Plotly draws this many candles in about a second.
+_MAX_BARS = 5_000
+_FIGURE_CONFIG = {
     "scrollZoom": True,
     "displaylogo": False,
     "displayModeBar": True,
@@ -40,43 +45,51 @@ _TOOLS = {
 
 
 def page() -> None:
-    """Show the pickers, the figure, and the way to take its bars along."""
+    """Show the pickers, the figure, and the downloads of its bars."""
     require(Permission.VIEW_PRICES)
-    home, choices = Home.find(), Choices("study", _USUAL)
-    head("Study", readings.flow(home))
+    home, choices = Home.find(), Choices("study", _DEFAULTS)
+    page_header("Study", readings.flow(home))
     names = readings.instruments(home)
     if not names:
         wait_for_bars()
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         instrument = instrument_picker(choices, names, busiest_first(home, names)[0])
-        frames = [frame.text for frame in readings.offered(home, instrument)]
-        frame = parse_frame(frame_picker(choices, frames, _USUAL_FRAME if _USUAL_FRAME in frames else frames[0]))
-        zone = zone_here(zone_picker(choices, label_visibility="collapsed", width=200))
+        frames = [frame.text for frame in readings.offered_frames(home, instrument)]
+        frame = parse_frame(frame_picker(choices, frames, _DEFAULT_FRAME if _DEFAULT_FRAME in frames else frames[0]))
+        zone = resolve_zone(zone_picker(choices, label_visibility="collapsed", width=200))
         studies = study_editor(choices)
         as_of_ms = as_of_picker(choices, zone, readings.now_ms())
         fill = _fill(choices)
-    span = fixed_range(choices, lambda: _newest(home, instrument, frame), zone)
-    fresh_line(home, {instrument: frame})
+    span = range_in_address() or _newest_range(home, instrument, frame)
+    fixed_range_picker(choices, span, zone)
+    live_freshness(home, {instrument: frame})
     query = BarQuery(instrument, frame, span.from_ms, span.to_ms, as_of_ms, fill)
-    _figure(home, query, studies, zone)
+    bars, lines = bars_with_studies(partial(readings.bars, home), replace(query, newest=_MAX_BARS), studies)
+    _figure(home, query, bars, lines, studies, zone)
 
 
-def _figure(home: Home, query: BarQuery, studies: tuple[Study, ...], zone: str) -> None:
-    bars, lines = studied(partial(readings.bars, home), replace(query, newest=_MOST_BARS), studies)
+def _figure(
+    home: Home,
+    query: BarQuery,
+    bars: pl.DataFrame,
+    lines: Sequence[StudyLine],
+    studies: tuple[Study, ...],
+    zone: str,
+) -> None:
     if not bars.height:
-        _teach(query)
+        _show_explanation(query)
         return
-    if bars.height == _MOST_BARS:
-        st.caption(f"These are the newest {_MOST_BARS:,} bars of the range; a longer frame shows more of it.")
+    if bars.height == _MAX_BARS:
+        st.caption(f"These are the newest {_MAX_BARS:,} bars of the range; a longer frame shows more of it.")
     figure = study_figure(bars, query.frame, lines, explained_gaps(home, bars, query.frame), zone)
-    words = study_in_words(bars, query.instrument, query.frame, lines)
-    st.plotly_chart(figure, key="study_figure", config=_TOOLS, alt=words)
-    _take_along(query, studies)
+    alt_text = describe_study(bars, query.instrument, query.frame, lines)
+    st.plotly_chart(figure, key="study_figure", config=_FIGURE_CONFIG, alt=alt_text)
+    _download_links(query, studies)
 
 
-def _take_along(query: BarQuery, studies: tuple[Study, ...]) -> None:
-    asked = {
+def _download_links(query: BarQuery, studies: tuple[Study, ...]) -> None:
+    parameters = {
         "instrument": query.instrument,
         "frame": query.frame.text,
         "from": query.from_ms,
@@ -85,38 +98,38 @@ def _take_along(query: BarQuery, studies: tuple[Study, ...]) -> None:
         "as_of": query.as_of_ms,
         "fill": int(query.fill),
     }
-    link = urlencode({name: value for name, value in asked.items() if value})
+    link = urlencode({name: value for name, value in parameters.items() if value})
     with st.container(horizontal=True, vertical_alignment="center"):
-        for name, ending in (("CSV", "csv"), ("Parquet", "parquet")):
-            st.link_button(name, f"/bars.{ending}?{link}", icon=":material/download:")
+        for name, extension in (("CSV", "csv"), ("Parquet", "parquet")):
+            st.link_button(name, f"/bars.{extension}?{link}", icon=":material/download:")
         st.caption("The bars of the range, with its studies. The address of this page reopens this view.")
 
 
-def _teach(query: BarQuery) -> None:
+def _show_explanation(query: BarQuery) -> None:
     with st.container(border=True):
         st.subheader("No bars in this range", anchor=False)
         st.markdown(
-            f"Nothing was traded in it, or it lies outside of what is stored: {moment(query.from_ms or 0)} to"
-            f" {moment(query.to_ms or 0)} UTC. Pick another time above, or go to where the newest bars are."
+            f"No trades occurred, or the range is outside the stored data: {moment(query.from_ms or 0)} to"
+            f" {moment(query.to_ms or 0)} UTC. Pick another range above, or show the newest bars."
         )
-        st.button("Show the newest bars", key="study_show_newest", on_click=forget_range)
+        st.button("Show the newest bars", key="study_show_newest", on_click=clear_range)
 
 
-def _newest(home: Home, instrument: str, frame: Frame) -> Range:
-    bars = readings.bars(home, BarQuery(instrument, frame, newest=_USUAL_BARS))
-    if not bars.height:  # the store was taken away this very moment
+def _newest_range(home: Home, instrument: str, frame: Frame) -> Range:
+    bars = readings.bars(home, BarQuery(instrument, frame, newest=_DEFAULT_BARS))
+    if not bars.height:  # the store was removed meanwhile
         now_ms = readings.now_ms()
-        return Range(now_ms - _USUAL_BARS * frame.length_ms, now_ms)
+        return Range(now_ms - _DEFAULT_BARS * frame.length_ms, now_ms)
     return Range(bars["start_ms"][0], bars["end_ms"][-1])
 
 
 def _fill(choices: Choices) -> bool:
-    """Let the user have flat bars where none is."""
+    """Let the user choose flat bars for gaps."""
     key, fill = choices.key("filled"), choices.text("fill", lambda text: text in ("", "0", "1"))
     st.session_state[key] = fill == "1"
     st.toggle("Fill gaps", key=key, on_change=lambda: choices.keep("fill", "1" if st.session_state[key] else ""))
     return fill == "1"
 
 
-through_app()
+rerun_through_app()
 page()

@@ -1,1 +1,1 @@
-"""Other stream processors on the same ticks, each in a Python environment of its own."""
+"""Comparisons with other programs on the same ticks; Bytewax and DuckDB run in a separate Python environment."""

@@ -1,15 +1,15 @@
-"""Bars of 1 s, 1 min and 1 h with Bytewax, run by its own runner in its own environment:
+"""Bars of 1 s, 1 min and 1 h with Bytewax, run by its runner in a separate environment:
 
     python -m bytewax.run "bytewax_bars:flow('TICKS.parquet', 'FOLDER')"
 
 1. Ticks: a Parquet file, read in batches.
-2. Seconds: one fold over event-time windows per instrument, a second waited for late ticks.
-3. Minutes from seconds, hours from minutes: the same again over few rows.
-4. Bars: one Parquet file for each worker in FOLDER.
+2. Seconds: one fold over event-time windows per instrument, which waits a second for late ticks.
+3. Minutes from seconds, hours from minutes: the same fold over few rows.
+4. Bars: one Parquet file per worker in FOLDER.
 
-What makes Bytewax fast is used: large batches, plain tuples, unordered folds (the default sorts every window), a clock
-that follows the events alone, as a recording needs, and small windows feeding larger ones instead of three folds over
-all ticks.
+It uses the fastest options of Bytewax: large batches, plain tuples, unordered folds (the default sorts every window), a
+clock that follows only the events, as a recording requires, and small windows that feed larger ones instead of three
+folds over all ticks.
 """
 
 import time
@@ -35,7 +35,7 @@ _COLUMNS = ("instrument", "frame", "start_ms", "open", "high", "low", "close", "
 
 # A tick: time, price, volume.
 Tick = tuple[datetime, float, float]
-# A bar in the making: first time, open, high, low, last time, close, volume, turnover, ticks.
+# A partial bar: first time, open, high, low, last time, close, volume, turnover, ticks.
 Bar = list[Any]
 
 
@@ -47,17 +47,17 @@ def flow(ticks: str, folder: str) -> Dataflow:
     stream = op.input("ticks", dataflow, _Ticks(Path(ticks)))
 
     # 2. and 3. Bars of each length
-    made = []
+    rows_by_frame = []
     fold: Any = _add_tick
     for name, seconds in _FRAMES:
         clock, windower = _clock(wait_s=1 if fold is _add_tick else 2), _windower(seconds)
-        windows = w.fold_window(name, stream, clock, windower, list, fold, _join, ordered=False)
+        windows = w.fold_window(name, stream, clock, windower, list, fold, _merge, ordered=False)
         stream = op.map_value(f"{name} bars", windows.down, itemgetter(1))
-        made.append(op.map(f"{name} rows", windows.down, _Row(name, seconds)))
+        rows_by_frame.append(op.map(f"{name} rows", windows.down, _Row(name, seconds)))
         fold = _add_bar
 
     # 4. Files
-    op.output("files", op.merge("frames", *made), _Files(Path(folder)))
+    op.output("files", op.merge("frames", *rows_by_frame), _Files(Path(folder)))
     return dataflow
 
 
@@ -70,18 +70,18 @@ def _windower(seconds: int) -> w.TumblingWindower:
 
 
 def _add_tick(bar: Bar, tick: Tick) -> Bar:
-    at, price, volume = tick
+    tick_time, price, volume = tick
     if not bar:
-        return [at, price, price, price, at, price, volume, price * volume, 1]
-    if at < bar[0]:
-        bar[0], bar[1] = at, price
+        return [tick_time, price, price, price, tick_time, price, volume, price * volume, 1]
+    if tick_time < bar[0]:
+        bar[0], bar[1] = tick_time, price
     if price > bar[2]:
         bar[2] = price
     if price < bar[3]:
         bar[3] = price
-    # Of two ticks at one time the later to arrive is the close, the earlier the open.
-    if at >= bar[4]:
-        bar[4], bar[5] = at, price
+    # Of two ticks at the same time, the later to arrive is the close, the earlier the open.
+    if tick_time >= bar[4]:
+        bar[4], bar[5] = tick_time, price
     bar[6] += volume
     bar[7] += price * volume
     bar[8] += 1
@@ -97,17 +97,17 @@ def _add_bar(longer: Bar, bar: Bar) -> Bar:
     longer[3] = min(longer[3], bar[3])
     if bar[4] >= longer[4]:
         longer[4:6] = bar[4:6]
-    for place in (6, 7, 8):
-        longer[place] += bar[place]
+    for index in (6, 7, 8):
+        longer[index] += bar[index]
     return longer
 
 
-def _join(one: Bar, other: Bar) -> Bar:
-    return _add_bar(one, other) if other else one
+def _merge(bar: Bar, other: Bar) -> Bar:
+    return _add_bar(bar, other) if other else bar
 
 
 class _Row:
-    """Turns (instrument, (window, bar)) into a row of _COLUMNS."""
+    """A function that converts (instrument, (window, bar)) to a row of _COLUMNS."""
 
     def __init__(self, frame: str, seconds: int) -> None:
         self._frame, self._length_ms = frame, seconds * 1_000
@@ -136,7 +136,7 @@ class _TicksPart(StatefulSourcePartition[tuple[str, Tick], None]):
         self._batches = self._read(path)
 
     def next_batch(self) -> list[tuple[str, Tick]]:
-        return next(self._batches)  # its end is the end of the ticks
+        return next(self._batches)  # the end of the iterator is the end of the ticks
 
     def snapshot(self) -> None:
         return None
@@ -145,8 +145,8 @@ class _TicksPart(StatefulSourcePartition[tuple[str, Tick], None]):
         print("first tick at", time.time(), flush=True)
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["time", "instrument", "price", "volume"]):
             times, instruments, prices, volumes = (column.to_pylist() for column in batch.columns)
-            at = [datetime.fromtimestamp(ms / 1_000, UTC) for ms in times]
-            yield list(zip(instruments, zip(at, prices, volumes, strict=True), strict=True))
+            tick_time = [datetime.fromtimestamp(ms / 1_000, UTC) for ms in times]
+            yield list(zip(instruments, zip(tick_time, prices, volumes, strict=True), strict=True))
 
 
 class _Files(DynamicSink[tuple[Any, ...]]):

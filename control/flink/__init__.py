@@ -1,1 +1,1 @@
-"""The Flink cluster: its files and settings, the REST client, and what it leaves on disk."""
+"""The Flink cluster: its files and settings, the REST client, and the checkpoints and savepoints on disk."""

@@ -1,51 +1,53 @@
-"""What the Flink REST client answers with, and how it fails.
+"""The values and errors of the Flink REST client, and one-line causes from stack traces.
 
 FlinkError
-├── ClusterUnreachable    no answer from the JobManager
-├── FlinkRefused          an answer that says no
-│   └── NoSuchJob         the JobManager does not know this job
-├── SubmitFailed          the program did not become a job; its own words are in `traceback`
-└── SubmitUnknown         no answer to a submit: the job may or may not start, look again before anything else
+├── ClusterUnreachableError    the JobManager does not respond
+├── FlinkResponseError         the JobManager responds with an error
+│   └── NoSuchFlinkJobError    the JobManager does not know this job
+├── SubmitFailedError          the program did not become a job; its output is in `traceback`
+└── SubmitUnknownError         a submit got no response: the job may or may not start, so check before any other action
 """
 
+import io
+import zipfile
 from dataclasses import dataclass
 from enum import Enum
 
 
 class FlinkError(RuntimeError):
-    """Something between us and the cluster went wrong."""
+    """A request to the cluster failed."""
 
 
-class ClusterUnreachable(FlinkError):
-    """The JobManager does not answer; it usually comes back by itself within seconds."""
+class ClusterUnreachableError(FlinkError):
+    """The JobManager does not respond; it usually recovers within seconds."""
 
 
-class FlinkRefused(FlinkError):
-    """The JobManager answered with an error."""
+class FlinkResponseError(FlinkError):
+    """The JobManager responded with an error."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class NoSuchJob(FlinkRefused):
-    """The JobManager does not know the job: it is from an earlier JobManager, or never started."""
+class NoSuchFlinkJobError(FlinkResponseError):
+    """The JobManager does not know the job: it belongs to an earlier JobManager, or never started."""
 
 
-class SubmitFailed(FlinkError):
-    """The program failed before it became a job; submitting the same again fails again."""
+class SubmitFailedError(FlinkError):
+    """The program failed before it became a job; submitting the same program again fails again."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
 
 
-class SubmitUnknown(FlinkError):
-    """The answer to a submit got lost: the job may still start under its id."""
+class SubmitUnknownError(FlinkError):
+    """The response to a submit was lost: the job may still start under its id."""
 
 
 class JobState(Enum):
-    """Flink's own job states, and one for what we could not find out."""
+    """Flink's job states, and UNKNOWN for a state that could not be determined."""
 
     INITIALIZING = "INITIALIZING"
     CREATED = "CREATED"
@@ -62,20 +64,20 @@ class JobState(Enum):
 
     @classmethod
     def of(cls, text: str) -> "JobState":
-        """Return the state of that name; a name we do not know is UNKNOWN."""
+        """Return the state with this name, or UNKNOWN for any other name."""
         try:
             return cls(text)
         except ValueError:
             return cls.UNKNOWN
 
     @property
-    def terminal(self) -> bool:
-        """Tell whether the job will never run again under this id."""
+    def is_terminal(self) -> bool:
+        """Return whether the job will never run again under this id."""
         return self in (JobState.FAILED, JobState.CANCELED, JobState.FINISHED)
 
     @property
     def sentence(self) -> str:
-        """Say what the state means to somebody who waits for bars."""
+        """Return the meaning of the state as a sentence for users."""
         return _SENTENCES[self]
 
 
@@ -83,21 +85,21 @@ _SENTENCES = {
     JobState.INITIALIZING: "The job is being prepared.",
     JobState.CREATED: "The job waits for free task slots.",
     JobState.RUNNING: "The job is running.",
-    JobState.FAILING: "A part of the job failed; the rest is being stopped.",
-    JobState.FAILED: "The job failed and will not restart by itself.",
+    JobState.FAILING: "A task of the job failed; the other tasks are being stopped.",
+    JobState.FAILED: "The job failed and will not restart automatically.",
     JobState.CANCELLING: "The job is being cancelled.",
     JobState.CANCELED: "The job was cancelled.",
-    JobState.FINISHED: "The job is done.",
+    JobState.FINISHED: "The job has finished.",
     JobState.RESTARTING: "The job is restarting from its last checkpoint.",
     JobState.SUSPENDED: "The job is suspended: its JobManager stopped.",
     JobState.RECONCILING: "The job is being taken over by a new JobManager.",
-    JobState.UNKNOWN: "The state of the job could not be found out.",
+    JobState.UNKNOWN: "The state of the job could not be determined.",
 }
 
 
 @dataclass(frozen=True)
 class ClusterOverview:
-    """What the cluster has."""
+    """The TaskManagers and slots of the cluster."""
 
     taskmanagers: int
     slots_total: int
@@ -106,7 +108,7 @@ class ClusterOverview:
 
 @dataclass(frozen=True)
 class Job:
-    """One job as the JobManager lists it."""
+    """One job in the JobManager's list."""
 
     id: str
     name: str
@@ -116,17 +118,17 @@ class Job:
 
 
 class SavepointState(Enum):
-    """How far a savepoint is."""
+    """The progress of a savepoint."""
 
     IN_PROGRESS = "IN_PROGRESS"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
-    UNKNOWN = "UNKNOWN"  # this JobManager has never heard of it
+    UNKNOWN = "UNKNOWN"  # this JobManager does not know it
 
 
 @dataclass(frozen=True)
 class SavepointStatus:
-    """What became of a savepoint that was asked for: its path, or the cause of its failure."""
+    """The result of a requested savepoint: its path, or the cause of its failure."""
 
     state: SavepointState
     path: str | None = None
@@ -135,23 +137,23 @@ class SavepointStatus:
 
 @dataclass(frozen=True)
 class Vertex:
-    """One part of a running job: how many subtasks it has, may have, and could ever have."""
+    """One part of a running job: its current, its requested and its maximum number of subtasks."""
 
     id: str
     name: str
     parallelism: int
-    wanted: int
+    desired: int
     max_parallelism: int
 
     @property
-    def scales(self) -> bool:
-        """Tell whether it can have more than one subtask."""
+    def can_scale(self) -> bool:
+        """Return whether it can have more than one subtask."""
         return self.max_parallelism > 1
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint or savepoint of a job: where it is and what it cost."""
+    """A checkpoint or savepoint of a job: its location, duration and size."""
 
     id: int
     path: str
@@ -162,10 +164,49 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """How the checkpoints of a job are going."""
+    """Checkpoint counts of a job, and its latest completed checkpoint."""
 
     completed: int
     failed: int
     in_progress: int
     restored: int
     latest: Checkpoint | None
+
+
+_END_OF_TRACE = "End of exception on server side>"
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """A failure in a job: its time, its task (if known), and its stack trace, redacted."""
+
+    at_ms: int
+    task: str
+    trace: str
+
+    @property
+    def cause(self) -> str:
+        """Return the line of the trace that states the cause: the last line that is not a code location."""
+        lines = [line for line in self.trace.splitlines() if line and not line[0].isspace()]
+        return lines[-1].removeprefix("Caused by: ") if lines else ""
+
+
+def cause_of(traceback: str) -> str:
+    """Return the line that states the cause in a traceback of Java, Python or one nested in the other."""
+    lines = [line for line in traceback.splitlines() if line and not line[0].isspace() and line != _END_OF_TRACE]
+    deepest = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (deepest or lines or [""])[-1]
+
+
+def reason(trace: str | None) -> str:
+    """Return the cause of a failure as a sentence."""
+    cause = cause_of(trace or "").strip().rstrip(".")
+    return f"{cause}." if cause else "The cause is unknown."
+
+
+def empty_jar() -> bytes:
+    """Return a valid jar without classes."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as jar:
+        jar.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n\n")
+    return content.getvalue()

@@ -1,39 +1,39 @@
-"""The cluster's settings: what Flink reads from `config.yaml`, and why each is so."""
+"""The cluster's settings: the content of Flink's `config.yaml`, with the reasons for some values."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from control.home import Home
-from control.machine.ports import LOOPBACK
-from control.machine.tls import TlsFiles
+from barmill.platform.home import Home
+from barmill.platform.ports import LOOPBACK
+from barmill.platform.tls import TlsFiles
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of the two Flink processes in MB, part by part.
+    """Memory of the two Flink processes in MB, by part.
 
-    All parts are given, so that no helper JVM has to work them out before each start. Python and Polars in the
-    TaskManager take theirs outside the JVM, on top of this.
+    All parts are given so that no helper JVM has to compute them before each start. Python and Polars in the
+    TaskManager use additional memory outside the JVM.
     """
 
-    jobmanager_heap: int = 256
-    jobmanager_metaspace: int = 192
-    task_heap: int = 320
-    framework_heap: int = 64
-    managed: int = 32
-    network: int = 32
-    off_heap: int = 64
-    taskmanager_metaspace: int = 256
+    jobmanager_heap_mb: int = 256
+    jobmanager_metaspace_mb: int = 192
+    task_heap_mb: int = 320
+    framework_heap_mb: int = 64
+    managed_mb: int = 32
+    network_mb: int = 32
+    off_heap_mb: int = 64
+    taskmanager_metaspace_mb: int = 256
 
     @property
-    def taskmanager_heap(self) -> int:
-        """Heap of the TaskManager's JVM."""
-        return self.task_heap + self.framework_heap
+    def taskmanager_heap_mb(self) -> int:
+        """Return the heap of the TaskManager's JVM."""
+        return self.task_heap_mb + self.framework_heap_mb
 
     @property
-    def taskmanager_direct(self) -> int:
-        """Direct memory of the TaskManager's JVM."""
-        return self.network + self.off_heap
+    def taskmanager_direct_mb(self) -> int:
+        """Return the direct memory of the TaskManager's JVM."""
+        return self.network_mb + self.off_heap_mb
 
 
 def flink_settings(
@@ -49,10 +49,10 @@ def flink_settings(
     scratch: Path,
     tls: TlsFiles,
 ) -> dict[str, str]:
-    """Return every setting of the cluster as Flink's own keys and values; a password is among them.
+    """Return the default settings of the cluster as Flink keys and values, including a password.
 
-    host: where the JobManager is found. listen: the address its processes listen on. scratch: a folder for what is of
-    use to one machine of the cluster alone. tls: the certificate that all processes and clients of the cluster hold.
+    host: the address of the JobManager. listen: the address that the processes listen on. scratch: a folder for files
+    that only one machine of the cluster uses. tls: the certificate that all processes and clients of the cluster share.
     """
     return {
         **_mutual_tls(tls),
@@ -62,7 +62,7 @@ def flink_settings(
         "rest.address": host,
         "rest.bind-address": listen,
         "rest.port": str(rest_port),
-        # A TaskManager elsewhere is known by the name of its own machine.
+        # A TaskManager on another machine registers with the name of that machine.
         **({} if listen != LOOPBACK else {"taskmanager.host": LOOPBACK}),
         "taskmanager.bind-host": listen,
         "taskmanager.rpc.port": "0",
@@ -71,16 +71,16 @@ def flink_settings(
         "web.access-control-allow-origin": f"https://{host}:{rest_port}",
         "web.upload.dir": str(scratch / "upload"),
         "web.refresh-interval": "3000",
-        # One unreadable program argument would otherwise end the JobManager and every job.
+        # Otherwise one unreadable program argument ends the JobManager and every job.
         "cluster.intercept-user-system-exit": "THROW",
         "jobmanager.scheduler": "adaptive",
         "jobmanager.adaptive-scheduler.submission.resource-stabilization-timeout": "0 ms",
-        # A job that was rescaled takes what is free soon, also when that is less than it may have.
+        # A rescaled job takes the free slots soon, even if they are fewer than it may have.
         "jobmanager.adaptive-scheduler.executing.resource-stabilization-timeout": "5 s",
         "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling": "5 s",
         "web.adaptive-scheduler.rescale-history.size": "20",
         "parallelism.default": "1",
-        # A killed TaskManager is noticed by its closed connections; the heartbeat is for one that hangs.
+        # Closed connections reveal a killed TaskManager; the heartbeat is for one that hangs.
         "heartbeat.interval": "1 s",
         "heartbeat.timeout": "15 s",
         "heartbeat.rpc-failure-threshold": "2",
@@ -92,9 +92,11 @@ def flink_settings(
         "restart-strategy.exponential-delay.max-backoff": "30 s",
         "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
         "restart-strategy.exponential-delay.reset-backoff-threshold": "20 s",
-        # After that the controller takes over, which knows when to give up and says why.
+        # After these attempts the controller decides whether to start the job again, and reports the reason.
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": "8",
         "restart-strategy.exponential-delay.jitter-factor": "0.1",
+        # On its way to the sink, a publication waits for others at most this long; the default of Flink is 100 ms.
+        "execution.buffer-timeout.interval": "10 ms",
         "execution.checkpointing.interval": "10 s",
         "execution.checkpointing.timeout": "2 min",
         "execution.checkpointing.dir": (home.flink / "checkpoints").as_uri(),
@@ -106,24 +108,24 @@ def flink_settings(
         "python.executable": python,
         "python.client.executable": python,
         "io.tmp.dirs": str(scratch / "tmp"),
-        "jobmanager.memory.heap.size": f"{memory.jobmanager_heap}m",
+        "jobmanager.memory.heap.size": f"{memory.jobmanager_heap_mb}m",
         "taskmanager.numberOfTaskSlots": str(slots),
         "taskmanager.cpu.cores": str(slots),
-        "taskmanager.memory.task.heap.size": f"{memory.task_heap}m",
+        "taskmanager.memory.task.heap.size": f"{memory.task_heap_mb}m",
         "taskmanager.memory.task.off-heap.size": "0m",
-        "taskmanager.memory.framework.heap.size": f"{memory.framework_heap}m",
-        "taskmanager.memory.framework.off-heap.size": f"{memory.off_heap}m",
-        "taskmanager.memory.managed.size": f"{memory.managed}m",
-        "taskmanager.memory.network.min": f"{memory.network}m",
-        "taskmanager.memory.network.max": f"{memory.network}m",
-        "taskmanager.memory.jvm-metaspace.size": f"{memory.taskmanager_metaspace}m",
+        "taskmanager.memory.framework.heap.size": f"{memory.framework_heap_mb}m",
+        "taskmanager.memory.framework.off-heap.size": f"{memory.off_heap_mb}m",
+        "taskmanager.memory.managed.size": f"{memory.managed_mb}m",
+        "taskmanager.memory.network.min": f"{memory.network_mb}m",
+        "taskmanager.memory.network.max": f"{memory.network_mb}m",
+        "taskmanager.memory.jvm-metaspace.size": f"{memory.taskmanager_metaspace_mb}m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
     }
 
 
 def _mutual_tls(tls: TlsFiles) -> dict[str, str]:
-    """Return what makes every port of the cluster refuse those without the home's key: they could run code."""
+    """Return the settings that make Flink's ports refuse clients without the home's key; others could run code."""
     stores = {
         "keystore": str(tls.keystore),
         "keystore-type": "PKCS12",
@@ -148,7 +150,7 @@ LOGGING = """\
 rootLogger.level = INFO
 rootLogger.appenderRef.rolling.ref = Rolling
 
-# At INFO this one writes the whole environment of the JobManager at every submit, and the log is served by REST.
+# At INFO, this logger writes the whole environment of the JobManager at every submit, and REST serves the log.
 logger.environment.name = org.apache.flink.client.python.PythonEnvUtils
 logger.environment.level = WARN
 logger.netty.name = org.jboss.netty.channel.DefaultChannelPipeline
@@ -168,7 +170,7 @@ appender.rolling.strategy.type = DefaultRolloverStrategy
 appender.rolling.strategy.max = 3
 """
 
-# Where a process has a log of its own that is kept by whoever runs it, as containers have.
+# For processes whose output is kept by their runtime, as in containers.
 LOGGING_TO_CONSOLE = """\
 rootLogger.appenderRef.console.ref = Console
 appender.console.name = Console

@@ -1,1 +1,1 @@
-"""How fresh what is shown is: the facts, where they are read, and the one function that judges them."""
+"""The freshness of the bars shown: the facts, their readers, and the functions that judge them."""

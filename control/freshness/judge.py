@@ -1,44 +1,43 @@
-"""Is what is shown up to date, and if not, why? The one judgement behind every "live" and "stopped". Pure.
+"""The only judgement of whether the bars shown are up to date, such as "live" or "stopped", and why. Without I/O.
 
-It is about exactly what is shown: an instrument in a frame is fed by the sources that its name belongs to and by the
-jobs that make the frame or frames it is rolled up from. Only a job that should run and is seen to write feeds anything.
-Silence alone is no fault: an instrument is quiet, and still live, while its feed says that it misses nothing.
+Only the bars shown count. The bars of an instrument in a frame depend on the sources with its name prefix, and on the
+jobs that make the frame or the frames it is rolled up from. Only a job that should run and recently wrote progress
+counts. Silence alone is not a fault: an instrument without trades is live while its feed reports that it is complete.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bar.frames import Frame
-from control.freshness.flow import Asked, Flow, Intent, Maker, newest_tick_ms
-from control.jobs.states import State
-from control.texts import age, moment
+from barmill.model.frames import Frame
+from barmill.platform.clock import MS_PER_HOUR
+from barmill.platform.texts import age, moment
+from control.freshness.flow import SILENT_AFTER_MS, BarJob, Flow, Intent, UserOperation, newest_tick_ms
+from control.jobs.model import State
 
-# A running feed and a running job both write at least once a second, also when no prices come.
-SILENT_AFTER_MS = 1_800
 _BEHIND_AFTER_MS = 5_000
-# A live source that is well says at least so often up to when it is complete, unless it only asks now and then.
-# Bars of a longer frame wait longer for it, but not so long that they lack hours.
-_INCOMPLETE_AFTER_MS, _INCOMPLETE_AFTER_AT_MOST_MS = 60_000, 3_600_000
-_LOOK = "./barmill status says more."
-_RESTARTED = f"It is restarted automatically; {_LOOK}"
+# A healthy live source updates its completeness at least this often, unless it polls less often. For bars of longer
+# frames the limit is higher, but low enough that at most an hour can be missing.
+_INCOMPLETE_AFTER_MS, _MAX_INCOMPLETE_AFTER_MS = 60_000, MS_PER_HOUR
+_SEE_STATUS = "See ./barmill status."
+_RESTARTED = f"It is restarted automatically. {_SEE_STATUS}"
 _GIVEN_UP = (State.FAILED, State.REFUSED, State.CANCELED, State.FINISHED)
 _STARTING = (State.WAITING, State.SUBMITTING, State.INITIALIZING, State.CREATED)
 
 
 class Level(StrEnum):
-    """How fresh what is shown is."""
+    """The level of freshness of the bars shown."""
 
     LIVE = "live"
-    LATE = "late"  # newer prices exist, or may exist, than those shown
+    LATE = "late"  # newer prices than those shown exist or may exist
     CATCHING_UP = "catching up"
-    WAITING = "waiting"  # nothing has come yet
+    WAITING = "waiting"  # nothing has arrived yet
     STOPPED = "stopped"
-    ENDED = "ended"  # the source has no more to give
+    ENDED = "ended"  # the source has no more prices
 
     @property
     def color(self) -> str:
-        """Return green, amber, red, or gray where nothing is expected to move."""
+        """Return green, amber or red, or gray if no prices are expected."""
         return _COLORS[self]
 
 
@@ -50,12 +49,12 @@ _COLORS = {
     Level.WAITING: "gray",
     Level.ENDED: "gray",
 }
-_WORST_LAST = (Level.LIVE, Level.ENDED, Level.WAITING, Level.CATCHING_UP, Level.LATE, Level.STOPPED)
+_BY_SEVERITY = (Level.LIVE, Level.ENDED, Level.WAITING, Level.CATCHING_UP, Level.LATE, Level.STOPPED)
 
 
 @dataclass(frozen=True)
 class ShownFrame:
-    """What is shown: bars of one frame.
+    """The bars shown of one frame.
 
     tick_ms: time of the newest tick in the newest bar shown, None without bars. newest_tick_ms: time of the newest tick
     of the same instrument in a bar of any frame.
@@ -68,224 +67,250 @@ class ShownFrame:
 
 @dataclass(frozen=True)
 class Freshness:
-    """A level, and a sentence that says what is the matter and what to do about it.
+    """A level, and a sentence with the cause and what to do about it.
 
-    since_ms: since when it has been so, by: who made it so on purpose; where that is known.
+    since_ms: when this state began, None if unknown; actor: the user who caused it on purpose, or None.
     """
 
     level: Level
     sentence: str
     since_ms: int | None = None
-    by: str | None = None
+    actor: str | None = None
 
     @property
     def stale(self) -> bool:
-        """Tell whether a chart must not look alive."""
+        """Return whether a chart must be marked as stopped."""
         return self.level is Level.STOPPED
 
     def as_json(self) -> dict[str, object]:
-        """Return it as plain values."""
+        """Return the judgement as values for JSON."""
         return {
             "state": self.level.value,
             "color": self.level.color,
             "sentence": self.sentence,
             "since_ms": self.since_ms,
-            "by": self.by,
+            "by": self.actor,
         }
 
 
-def freshness(flow: Flow, shown: ShownFrame | None = None) -> Freshness:
-    """Judge what is shown, from its source down to its bars: the first thing that is wrong explains the rest.
+def freshness(flow: Flow, shown_frame: ShownFrame | None = None) -> Freshness:
+    """Return the freshness of what is shown: the first fault of its source, its job or its bars decides.
 
-    Without `shown`, the judgement is about all jobs together: is there one that keeps up?
+    Without `shown_frame`, judge all jobs together: LIVE if any job keeps up.
     """
-    return _of_source(flow) or _of_jobs(flow, shown) or _of_bars(flow, shown)
+    return _source_fault(flow) or _job_fault(flow, shown_frame) or _bar_progress(flow, shown_frame)
 
 
-def why_not_fed(flow: Flow, frame: Frame) -> Freshness | None:
-    """Return why no job feeds a frame, whatever its source does; None if one does."""
-    return _of_jobs(flow, ShownFrame(frame))
+def unfed_reason(flow: Flow, frame: Frame) -> Freshness | None:
+    """Return why no job makes more bars of a frame, or None if a job does.
+
+    Faults of the source do not count, but the level is ENDED if the source has ended and all its ticks are read.
+    """
+    return _job_fault(flow, ShownFrame(frame))
 
 
-def at_rest(makers: Iterable[Maker]) -> dict[str, str]:
-    """Return by name why each job rests that is not meant to run: it was stopped or deleted, or never started."""
+def reasons_not_running(bar_jobs: Iterable[BarJob]) -> dict[str, str]:
+    """Return, by name, why each job that should not run is stopped: stopped or deleted by a user, or never started."""
     return {
-        maker.name: _on_purpose(f"The job {maker.name}", maker).sentence
-        for maker in makers
-        if maker.intent in (Intent.STOP, Intent.DELETED)
+        bar_job.name: _stopped_by_user(f"The job {bar_job.name}", bar_job).sentence
+        for bar_job in bar_jobs
+        if bar_job.intent in (Intent.STOP, Intent.DELETED)
     }
 
 
-def worst(judged: Iterable[Freshness]) -> Freshness:
-    """Return the worst of these, one at least."""
-    return max(judged, key=lambda one: _WORST_LAST.index(one.level))
+def worst(judgements: Iterable[Freshness]) -> Freshness:
+    """Return the worst of these; at least one is required."""
+    return max(judgements, key=lambda judgement: _BY_SEVERITY.index(judgement.level))
 
 
 def stopped_by_feed(flow: Flow, instruments: Sequence[str], frame: Frame) -> list[bool]:
-    """Tell of each instrument whether it has stopped while others may move; with one feed for all, none has."""
+    """Return for each instrument whether its bars in a frame are stopped, judged by its feed and the jobs.
+
+    All are False if all feeds have the same name prefix, because the overall freshness then says so.
+    """
     if len({source.prefix for source in flow.sources}) <= 1:
         return [False] * len(instruments)
-    of_sources: dict[tuple[str, ...], bool] = {}
-    found = []
+    stopped_by_sources: dict[tuple[str, ...], bool] = {}
+    stopped = []
     for name in instruments:
-        own = flow.of(name)
-        key = tuple(source.name for source in own.sources)
-        if key not in of_sources:
-            of_sources[key] = freshness(replace(own, instrument=""), ShownFrame(frame)).stale
-        found.append(of_sources[key])
-    return found
+        instrument_flow = flow.for_instrument(name)
+        key = tuple(source.name for source in instrument_flow.sources)
+        if key not in stopped_by_sources:
+            stopped_by_sources[key] = freshness(replace(instrument_flow, instrument=""), ShownFrame(frame)).stale
+        stopped.append(stopped_by_sources[key])
+    return stopped
 
 
 def feed_state(flow: Flow) -> str:
-    """Say in a word or two how the feed is."""
+    """Return the state of the feed in at most three words."""
     source = flow.source
     if source is None:
         return "not yet started"
     if source.ended:
-        off = flow.feeds_off.get(source.name)
-        return off.done if off else "ended"
+        disabled = flow.disabled_feeds.get(source.name)
+        return disabled.action if disabled else "ended"
     if source.problem:
-        return "in trouble"
+        return "failing"
     return "silent" if flow.read_ms - source.updated_ms > SILENT_AFTER_MS else "running"
 
 
 def job_state(flow: Flow, frame: Frame | None = None) -> str:
-    """Say in a word or two how the job is that makes this frame."""
-    makers = flow.makers_of(frame)
-    if any(writes(flow, maker) for maker in makers):
+    """Return the state of the jobs that make this frame, or of all jobs for None, in at most three words."""
+    bar_jobs = flow.bar_jobs_of(frame)
+    if any(is_writing(flow, bar_job) for bar_job in bar_jobs):
         return "running"
-    maker = _answerable(flow, makers)
-    if maker is None:
-        return "missing" if flow.makers else "not yet started"
-    if maker.under_way is not None:
-        return f"being {maker.under_way.kind.done}"
-    if maker.intent in (Intent.STOP, Intent.DELETED):
-        return _stop_word(maker)
-    if maker.state in _GIVEN_UP:
+    bar_job = _decisive_job(flow, bar_jobs)
+    if bar_job is None:
+        return "missing" if flow.bar_jobs else "not yet started"
+    if bar_job.open_operation is not None:
+        return f"being {bar_job.open_operation.kind.past_participle}"
+    if bar_job.intent in (Intent.STOP, Intent.DELETED):
+        return _stop_action(bar_job)
+    if bar_job.state in _GIVEN_UP:
         return "failed"
-    if not flow.progress_of(maker):
+    if not flow.progress_of(bar_job):
         return "not yet started"
-    if flow.source is not None and flow.source.ended and not flow.behind(makers):
+    if flow.source is not None and flow.source.ended and not flow.backlog(bar_jobs):
         return "ended"
     return "silent"
 
 
-def writes(flow: Flow, maker: Maker) -> bool:
-    """Tell whether a job should run, is not known to be in trouble, and has written a moment ago."""
+def is_writing(flow: Flow, bar_job: BarJob) -> bool:
+    """Return whether a job should run, has no known problem, and wrote recently."""
     return (
-        maker.intent in (Intent.RUN, Intent.UNKNOWN)
-        and maker.state in (State.RUNNING, State.UNKNOWN)
-        and _silent_ms(flow, maker) <= SILENT_AFTER_MS
+        bar_job.intent in (Intent.RUN, Intent.UNKNOWN)
+        and bar_job.state in (State.RUNNING, State.UNKNOWN)
+        and _silent_ms(flow, bar_job) <= bar_job.silent_after_ms
     )
 
 
-def _of_source(flow: Flow) -> Freshness | None:
-    """Return what is wrong between the provider and the jobs; None if nothing is."""
+def _source_fault(flow: Flow) -> Freshness | None:
+    """Return the fault between the provider and the jobs, or None."""
     source = flow.source
     if source is None:
-        return Freshness(Level.WAITING, "No price has arrived yet.")
-    off = flow.feeds_off.get(source.name)
-    if off is not None and source.ended:
-        sentence = f"The feed {source.name} was {off.done} by {off.by} at {moment(off.at_ms)} UTC."
-        return Freshness(Level.STOPPED, sentence, off.at_ms, off.by)
+        return Freshness(Level.WAITING, "No prices have arrived yet.")
+    disabled = flow.disabled_feeds.get(source.name)
+    if disabled is not None and source.ended:
+        sentence = f"The feed {source.name} was {disabled.action} by {disabled.actor} at {moment(disabled.at_ms)} UTC."
+        return Freshness(Level.STOPPED, sentence, disabled.at_ms, disabled.actor)
     if source.problem and not source.ended:
         return Freshness(Level.STOPPED, f"No new prices: {source.problem}", source.updated_ms)
     silent_ms = flow.read_ms - source.updated_ms
-    if not source.ended and silent_ms > SILENT_AFTER_MS and not flow.connected:
-        said = flow.troubles.get(source.name)
-        sentence = f"No new prices: {said}" if said else f"The feed has been silent for {age(silent_ms)}. {_RESTARTED}"
+    if not source.ended and silent_ms > SILENT_AFTER_MS and not flow.healthy_feeds:
+        problem = flow.connection_problems.get(source.name)
+        sentence = (
+            f"No new prices: {problem}" if problem else f"The feed has been silent for {age(silent_ms)}. {_RESTARTED}"
+        )
         return Freshness(Level.STOPPED, sentence, source.updated_ms)
     if flow.kafka_problem:
-        return Freshness(Level.STOPPED, f"Prices arrive, but get no further: {flow.kafka_problem}")
+        return Freshness(Level.STOPPED, f"Prices arrive but do not reach the jobs: {flow.kafka_problem}")
     return None
 
 
-def _of_jobs(flow: Flow, shown: ShownFrame | None) -> Freshness | None:
-    """Return why no job feeds what is shown; None if one does."""
-    makers = flow.makers_of(shown.frame if shown else None)
+def _job_fault(flow: Flow, shown_frame: ShownFrame | None) -> Freshness | None:
+    """Return why no job makes more of the bars shown, or None if a job does."""
+    bar_jobs = flow.bar_jobs_of(shown_frame.frame if shown_frame else None)
     source = flow.source
-    if source is not None and source.ended and makers and not flow.behind(makers):
+    if source is not None and source.ended and bar_jobs and not flow.backlog(bar_jobs):
         return Freshness(Level.ENDED, f"The source {source.name} has ended; these are all its bars.")
-    if any(writes(flow, maker) for maker in makers):
+    if any(is_writing(flow, bar_job) for bar_job in bar_jobs):
         return None
-    if not flow.makers:
+    if not flow.bar_jobs:
         return Freshness(Level.WAITING, f"{flow.end_sequence - 1:,} ticks have arrived; the bars job is starting.")
-    maker = _answerable(flow, makers)
-    if maker is None:
-        text = shown.frame.text if shown else ""
-        return Freshness(Level.STOPPED, f"No job makes {text} bars, or shorter ones they could be made of.")
-    job = f"The job {maker.name}, which makes {shown.frame.text} bars," if shown else f"The job {maker.name}"
-    if maker.under_way is not None:
-        return _under_way(job, maker.under_way)
-    if maker.intent in (Intent.STOP, Intent.DELETED):
-        return _on_purpose(job, maker)
-    rows, silent_ms = flow.progress_of(maker), _silent_ms(flow, maker)
-    if maker.state in _GIVEN_UP:
-        return Freshness(Level.STOPPED, f"{job} does not run: {maker.sentence}", _since(flow, maker))
-    if not rows or maker.state in _STARTING:
-        return Freshness(Level.LATE if rows else Level.WAITING, f"{job} is starting.", _since(flow, maker))
-    if silent_ms <= SILENT_AFTER_MS:
-        return Freshness(Level.LATE, f"{job} is in trouble: {maker.sentence}")
-    what_next = _LOOK if maker.intent is Intent.UNKNOWN else _RESTARTED
-    return Freshness(Level.STOPPED, f"{job} has been silent for {age(silent_ms)}. {what_next}", _since(flow, maker))
+    bar_job = _decisive_job(flow, bar_jobs)
+    if bar_job is None:
+        text = shown_frame.frame.text if shown_frame else ""
+        return Freshness(Level.STOPPED, f"No job makes {text} bars, or shorter bars to derive them from.")
+    job = (
+        f"The job {bar_job.name}, which makes {shown_frame.frame.text} bars,"
+        if shown_frame
+        else f"The job {bar_job.name}"
+    )
+    if bar_job.open_operation is not None:
+        return _interrupted_by_operation(job, bar_job.open_operation)
+    if bar_job.intent in (Intent.STOP, Intent.DELETED):
+        return _stopped_by_user(job, bar_job)
+    rows, silent_ms = flow.progress_of(bar_job), _silent_ms(flow, bar_job)
+    if bar_job.state in _GIVEN_UP:
+        return Freshness(Level.STOPPED, f"{job} is not running: {bar_job.sentence}", _since(flow, bar_job))
+    if not rows and bar_job.state is State.RUNNING:
+        return Freshness(Level.WAITING, f"{job} is running and has not written any bars yet.")
+    if not rows or bar_job.state in _STARTING:
+        return Freshness(Level.LATE if rows else Level.WAITING, f"{job} is starting.", _since(flow, bar_job))
+    if silent_ms <= bar_job.silent_after_ms:
+        return Freshness(Level.LATE, f"{job} has a problem: {bar_job.sentence}")
+    what_next = _SEE_STATUS if bar_job.intent is Intent.UNKNOWN else _RESTARTED
+    return Freshness(Level.STOPPED, f"{job} has been silent for {age(silent_ms)}. {what_next}", _since(flow, bar_job))
 
 
-def _of_bars(flow: Flow, shown: ShownFrame | None) -> Freshness:
-    """Judge how far bars are whose feed and job run."""
-    makers = [maker for maker in flow.makers_of(shown.frame if shown else None) if writes(flow, maker)]
-    read_ms = newest_tick_ms([one for maker in makers for one in flow.progress_of(maker)])
-    tick_ms = shown.tick_ms if shown and shown.tick_ms is not None else read_ms
-    tick_age_ms, behind, source = flow.read_ms - (tick_ms or 0), flow.behind(makers), flow.source
+def _bar_progress(flow: Flow, shown_frame: ShownFrame | None) -> Freshness:
+    """Return the freshness of bars whose source and job have no fault."""
+    bar_jobs = [
+        bar_job for bar_job in flow.bar_jobs_of(shown_frame.frame if shown_frame else None) if is_writing(flow, bar_job)
+    ]
+    read_ms = newest_tick_ms([progress for bar_job in bar_jobs for progress in flow.progress_of(bar_job)])
+    tick_ms = shown_frame.tick_ms if shown_frame and shown_frame.tick_ms is not None else read_ms
+    tick_age_ms, backlog, source = flow.read_ms - (tick_ms or 0), flow.backlog(bar_jobs), flow.source
     assert source is not None
-    # By what the jobs read last, of whatever instrument: in a busy log some ticks are always under way.
-    if behind and (source.ended or flow.read_ms - (read_ms or 0) > _BEHIND_AFTER_MS):
-        return Freshness(Level.CATCHING_UP, f"The bars are catching up: {behind:,} ticks to go.")
-    if shown and shown.newest_tick_ms is not None and shown.newest_tick_ms - (tick_ms or 0) > _BEHIND_AFTER_MS:
-        older = age(shown.newest_tick_ms - (tick_ms or 0))
-        return Freshness(Level.LATE, f"These {shown.frame.text} bars end {older} before the newest price.", tick_ms)
+    # A backlog alone is not a fault, because a busy log always contains ticks in transit. The last tick that the jobs
+    # read, of any instrument, must also be old.
+    if backlog and (source.ended or flow.read_ms - (read_ms or 0) > _BEHIND_AFTER_MS):
+        return Freshness(Level.CATCHING_UP, f"The bars are catching up: {backlog:,} ticks left.")
+    if (
+        shown_frame
+        and shown_frame.newest_tick_ms is not None
+        and shown_frame.newest_tick_ms - (tick_ms or 0) > _BEHIND_AFTER_MS
+    ):
+        older = age(shown_frame.newest_tick_ms - (tick_ms or 0))
+        return Freshness(
+            Level.LATE, f"These {shown_frame.frame.text} bars end {older} before the newest price.", tick_ms
+        )
     complete_ms = source.complete_to_ms
     if source.live and complete_ms is not None and not source.ended:
-        length_ms = shown.frame.length_ms if shown else 0
-        allowed_ms = min(max(_INCOMPLETE_AFTER_MS, length_ms), _INCOMPLETE_AFTER_AT_MOST_MS)
+        length_ms = shown_frame.frame.length_ms if shown_frame else 0
+        allowed_ms = min(max(_INCOMPLETE_AFTER_MS, length_ms), _MAX_INCOMPLETE_AFTER_MS)
         missing_ms = flow.read_ms - max(complete_ms, tick_ms or 0)
         if missing_ms > allowed_ms:
-            said = f"The feed {source.name} is behind: no prices of the last {age(missing_ms)} have come yet."
-            return Freshness(Level.LATE, said, complete_ms)
+            sentence = f"The feed {source.name} is behind: no prices from the last {age(missing_ms)} have arrived yet."
+            return Freshness(Level.LATE, sentence, complete_ms)
     return Freshness(Level.LIVE, f"Live, newest tick {age(tick_age_ms)} ago." if tick_ms else "Live, no tick yet.")
 
 
-def _answerable(flow: Flow, makers: Sequence[Maker]) -> Maker | None:
-    """Return the job whose fault it is that none writes: one that should run before one that was stopped, newest first.
+def _decisive_job(flow: Flow, bar_jobs: Sequence[BarJob]) -> BarJob | None:
+    """Return the job that explains why no job writes: by intent (run, unknown, stop, deleted), then by last activity.
 
-    None where no job makes the frame, and none that was deleted did.
+    None if no job makes the frame and no deleted job did.
     """
-    asked = (Intent.DELETED, Intent.STOP, Intent.UNKNOWN, Intent.RUN)
-    return max(makers, key=lambda one: (asked.index(one.intent), _since(flow, one) or 0), default=None)
+    intents = (Intent.DELETED, Intent.STOP, Intent.UNKNOWN, Intent.RUN)
+    return max(bar_jobs, key=lambda bar_job: (intents.index(bar_job.intent), _since(flow, bar_job) or 0), default=None)
 
 
-def _on_purpose(job: str, maker: Maker) -> Freshness:
-    ended = maker.ended
-    if ended is None:
+def _stopped_by_user(job: str, bar_job: BarJob) -> Freshness:
+    last_end = bar_job.ended_by
+    if last_end is None:
         return Freshness(Level.STOPPED, f"{job} has not been started; an operator can start it.")
-    by_whom = f"{job} was {_stop_word(maker)} by {ended.by} at {moment(ended.at_ms)} UTC."
-    return Freshness(Level.STOPPED, by_whom, ended.at_ms, ended.by)
+    sentence = f"{job} was {_stop_action(bar_job)} by {last_end.actor} at {moment(last_end.at_ms)} UTC."
+    return Freshness(Level.STOPPED, sentence, last_end.at_ms, last_end.actor)
 
 
-def _under_way(job: str, asked: Asked) -> Freshness:
-    sentence = f"{job} is being {asked.kind.done}, asked for by {asked.by} at {moment(asked.at_ms)} UTC."
-    return Freshness(Level.LATE, sentence, asked.at_ms, asked.by)
+def _interrupted_by_operation(job: str, user_operation: UserOperation) -> Freshness:
+    sentence = (
+        f"{job} is being {user_operation.kind.past_participle},"
+        f" as requested by {user_operation.actor} at {moment(user_operation.at_ms)} UTC."
+    )
+    return Freshness(Level.LATE, sentence, user_operation.at_ms, user_operation.actor)
 
 
-def _stop_word(maker: Maker) -> str:
-    return "deleted" if maker.intent is Intent.DELETED else "stopped"
+def _stop_action(bar_job: BarJob) -> str:
+    return "deleted" if bar_job.intent is Intent.DELETED else "stopped"
 
 
-def _silent_ms(flow: Flow, maker: Maker) -> int:
-    rows = flow.progress_of(maker)
-    return flow.read_ms - min((one.updated_ms for one in rows), default=0)
+def _silent_ms(flow: Flow, bar_job: BarJob) -> int:
+    rows = flow.progress_of(bar_job)
+    return flow.read_ms - min((row.updated_ms for row in rows), default=0)
 
 
-def _since(flow: Flow, maker: Maker) -> int | None:
-    if maker.ended is not None and maker.intent in (Intent.STOP, Intent.DELETED):
-        return maker.ended.at_ms
-    return min((one.updated_ms for one in flow.progress_of(maker)), default=None)
+def _since(flow: Flow, bar_job: BarJob) -> int | None:
+    if bar_job.ended_by is not None and bar_job.intent in (Intent.STOP, Intent.DELETED):
+        return bar_job.ended_by.at_ms
+    return min((progress.updated_ms for progress in flow.progress_of(bar_job)), default=None)

@@ -1,1 +1,1 @@
-"""Jobs by intent: specs, runs, and the reconciler between what is wanted and what is."""
+"""Jobs: their specs, desired states and runs, and the reconciler that makes the cluster match the desired states."""

@@ -1,4 +1,7 @@
-"""Job specs: read from what people write, checked, and completed with this home's own places."""
+"""Job specs: read from user input, checked, and completed with the paths and Kafka settings of this home.
+
+For a spec that uses Kafka, the functions raise SettingsError if the Kafka settings are invalid.
+"""
 
 import json
 from pathlib import Path
@@ -6,103 +9,105 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from control.errors import ControlError
-from control.home import REPO_ROOT, Home
-from control.kafka.place import place_of
-from control.kafka.settings import KafkaSettings
-from flink_jobs.spec import BarsJobSpec
+from barmill.model.job_spec import BarsJobSpec, KafkaJobSettings
+from barmill.platform.errors import ControlError
+from barmill.platform.file_replacement import replace_file
+from barmill.platform.home import REPO_ROOT, Home
+from barmill.platform.kafka_settings import KafkaSettings
 
 BARS_PROGRAM = REPO_ROOT / "flink_jobs" / "bars.py"
 DEFAULT_JOB = "bars"
-# Where ticks come from and bars go is the home's business, so that a home can be moved.
-_PLACES = {"ticks_db", "bars_db", "kafka"}
-_WRITABLE = ", ".join(name for name in BarsJobSpec.model_fields if name not in {*_PLACES, "final_only"})
+# The home supplies the locations of ticks and bars, so that it can be moved.
+_LOCATIONS = {"ticks_db", "bars_db", "kafka"}
+_WRITABLE = ", ".join(name for name in BarsJobSpec.model_fields if name not in {*_LOCATIONS, "final_only"})
 
 
 class JobError(ControlError):
-    """A job cannot be made, changed or steered like this; nothing was changed."""
+    """A request for a job is invalid; nothing was changed."""
 
 
 class NoSuchJobError(JobError):
-    """There is no job of this name."""
+    """There is no job of this name, or it has no such version."""
 
 
 def read_spec(text: str, home: Home, name: str | None = None) -> BarsJobSpec:
-    """Read a spec as people write it, under another name if one is given; raise JobError with what is wrong first."""
+    """Read a spec in JSON, under another name if given; raise JobError with the first error."""
     try:
-        wanted = json.loads(text)
+        values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise JobError(f"The spec is not JSON: {error.msg} in line {error.lineno}; mend it and try again.") from error
-    if not isinstance(wanted, dict):
+        raise JobError(
+            f"The spec is not valid JSON: {error.msg} on line {error.lineno}; correct it and try again."
+        ) from error
+    if not isinstance(values, dict):
         raise JobError('The spec must be a JSON object such as {"name": "bars", "frames": "1s,1m,1h"}.')
-    return check_spec(wanted if name is None else {**wanted, "name": name}, home)
+    return check_spec(values if name is None else {**values, "name": name}, home)
 
 
-def check_spec(wanted: dict[str, Any], home: Home) -> BarsJobSpec:
-    """Check a spec's fields; raise JobError with the first thing that is wrong."""
-    foreign = sorted(set(wanted) - set(BarsJobSpec.model_fields)) or sorted(_PLACES & set(wanted))
-    if foreign:
-        raise JobError(f"A spec has no field {foreign[0]}; it may have {_WRITABLE}.")
-    if "name" not in wanted:
-        raise JobError("The spec names no job; add a name, such as bars-5m.")
-    kafka = _kafka(wanted, home)
-    # Each shard can be worked on by one slot, so a job that is to use several needs as many.
-    shards = kafka.partitions if kafka and wanted.get("source") == "kafka" else wanted.get("parallelism", 1)
+def check_spec(values: dict[str, Any], home: Home) -> BarsJobSpec:
+    """Check a spec's fields and return the complete spec; raise JobError with the first error."""
+    unknown = sorted(set(values) - set(BarsJobSpec.model_fields)) or sorted(_LOCATIONS & set(values))
+    if unknown:
+        raise JobError(f"A spec has no field {unknown[0]}; its fields are {_WRITABLE}.")
+    if "name" not in values:
+        raise JobError("The spec has no name; add one, such as bars-5m.")
+    kafka = _kafka(values, home)
+    # One slot at a time processes a shard, so the job needs at least as many shards as slots.
+    shards = kafka.partitions if kafka and values.get("source") == "kafka" else values.get("parallelism", 1)
     try:
-        spec = completed({"shards": shards, **wanted}, home)
+        spec = complete_spec({"shards": shards, **values}, home)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ").removesuffix(".")
-        raise JobError(f"The spec's {where} is wrong: {what}.") from error
+        first_error = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first_error["loc"])
+        problem = first_error["msg"].removeprefix("Value error, ").removesuffix(".")
+        if first_error["type"] == "string_pattern_mismatch":  # only the name has a pattern
+            problem = "use 1 to 40 lowercase letters, digits and dashes, and start with a letter"
+        raise JobError(f"The spec's {field} is invalid: {problem}.") from error
     if kafka is not None and spec.source == "kafka" and spec.shards != kafka.partitions:
-        raise JobError(f"A job that reads Kafka has a shard for each partition; set shards to {kafka.partitions}.")
+        raise JobError(f"A job that reads from Kafka needs one shard per partition; set shards to {kafka.partitions}.")
     return spec
 
 
-def completed(fields: dict[str, Any], home: Home) -> BarsJobSpec:
-    """Complete what is kept of a spec with this home's own places."""
-    places: dict[str, Any] = {"ticks_db": home.ticks_db, "bars_db": home.bars_db}
-    if _wants_kafka(fields):
-        places["kafka"] = place_of(KafkaSettings.read(home))
-    return BarsJobSpec.model_validate({**fields, **places})
+def complete_spec(fields: dict[str, Any], home: Home) -> BarsJobSpec:
+    """Return a spec with these fields and the locations of this home; raise ValidationError if a field is invalid."""
+    locations: dict[str, Any] = {"ticks_db": home.ticks_db, "bars_db": home.bars_db}
+    if _uses_kafka(fields):
+        locations["kafka"] = KafkaJobSettings.of(KafkaSettings.read(home))
+    return BarsJobSpec.model_validate({**fields, **locations})
 
 
-def _kafka(wanted: dict[str, Any], home: Home) -> KafkaSettings | None:
-    """Return how Kafka is reached if a job wants it; raise JobError where jobs cannot use it."""
-    if not _wants_kafka(wanted):
+def _kafka(values: dict[str, Any], home: Home) -> KafkaSettings | None:
+    """Return the Kafka settings if a job uses Kafka, else None; raise JobError if jobs cannot use it."""
+    if not _uses_kafka(values):
         return None
     settings = KafkaSettings.read(home)
-    if not settings.used:
-        raise JobError(f"Kafka is not set up here; start with ./barmill up --kafka, or write {settings.file_name}.")
+    if not settings.is_used:
+        raise JobError(f"Kafka is not configured; start with ./barmill up --kafka, or create {settings.file_name}.")
     if settings.signs_in and settings.job_password_file is None:
         raise JobError(
-            "A job signs in to Kafka with a file on Flink's machines; name it as job_password_file in"
+            "A job reads its Kafka password from a file on Flink's machines; set job_password_file in"
             f" {settings.file_name}."
         )
     return settings
 
 
-def _wants_kafka(fields: dict[str, Any]) -> bool:
+def _uses_kafka(fields: dict[str, Any]) -> bool:
     return fields.get("source") == "kafka" or fields.get("sink") in ("kafka", "both")
 
 
-def stored(spec: BarsJobSpec) -> str:
-    """Return a spec as it is kept: without the places."""
-    return spec.model_dump_json(exclude=_PLACES)
+def stored_text(spec: BarsJobSpec) -> str:
+    """Return the stored form of a spec: JSON without locations."""
+    return spec.model_dump_json(exclude=_LOCATIONS)
 
 
-def written(spec: BarsJobSpec) -> dict[str, Any]:
-    """Return a spec as people would write it."""
-    fields: dict[str, Any] = json.loads(stored(spec))
+def spec_fields(spec: BarsJobSpec) -> dict[str, Any]:
+    """Return the fields of a spec as a user writes them."""
+    fields: dict[str, Any] = json.loads(stored_text(spec))
     return fields
 
 
 def write_spec_file(home: Home, spec: BarsJobSpec, version: int) -> Path:
-    """Write the file that a run of this version is given; safe to repeat."""
+    """Write the spec file that runs of this version read, and return its path; safe to repeat."""
     path = home.flink / "jobs" / f"{spec.name}.v{version}.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    beside.write_text(spec.model_dump_json(indent=2) + "\n")
-    beside.replace(path)
+    replace_file(path, spec.model_dump_json(indent=2) + "\n")
     return path

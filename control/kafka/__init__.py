@@ -1,1 +1,1 @@
-"""Kafka: whether this home uses it, where its brokers are, and the broker that runs on one machine."""
+"""The local Kafka broker, and the Java libraries that Kafka needs."""

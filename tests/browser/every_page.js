@@ -22,6 +22,12 @@ window.everyPage = {
     return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   },
 
+  // The look once it is another, or at the end of a second: a page that is busy shows a focus only after some frames.
+  async changed(look, before) {
+    for (let frame = 0; frame < 30 && look() === before; frame += 1) await this.painted();
+    return look();
+  },
+
   // Which element has the focus, whether it had it before, and whether anything about it looks different for it.
   async focused() {
     const one = document.activeElement;
@@ -36,13 +42,15 @@ window.everyPage = {
     await this.painted();
     const seen = look();
     one.blur();
-    await this.painted();
-    const plain = look();
+    const plain = await this.changed(look, seen);
     one.focus({preventScroll: true, focusVisible: true});
+    const visible = seen !== plain || (await this.changed(look, plain)) !== plain;
     const again = this.reached.has(one);
     this.reached.add(one);
+    // A table hands the focus on to one of its cells when new data comes, perhaps before anything asks where it is.
+    this.reached.add(one.closest("canvas") ?? one);
     // The cells that a table keeps for screen readers are never painted; the table around them shows the focus.
-    return {again, visible: seen !== plain || Boolean(one.parentElement.closest("canvas")), name: this.name(one)};
+    return {again, visible: visible || Boolean(one.parentElement.closest("canvas")), name: this.name(one)};
   },
 
   // What Tab should have come to. Of a group of buttons that is one; arrows reach the others.

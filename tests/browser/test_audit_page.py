@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from bar.sqlite import Database
-from control.actions import action
-from control.audit import audit_migrations
-from control.database import open_control_db
-from control.home import Home
-from control.people.accounts import account_migrations
-from control.people.roles import Actor
+from barmill.audit.accounts import account_migrations
+from barmill.audit.actions import action
+from barmill.audit.roles import Actor
+from barmill.audit.trail import audit_migrations
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import Database, open_control_db
 from tests.browser.conftest import Serve, Watched
 
 PATIENCE_MS = 30_000
@@ -39,7 +38,7 @@ def test_the_trail_is_followed_searched_verified_and_taken_away(serve: Serve, ho
         search.click()
         search.type("tw")
         add(db, "bo", "two")
-        counts(page, 2)  # the page was run again by itself
+        counts(page, 2)  # the page was rerun automatically
         assert search.input_value() == "tw"
         assert search.evaluate("field => field === document.activeElement")
         search.type("o")
@@ -56,7 +55,7 @@ def test_the_trail_is_followed_searched_verified_and_taken_away(serve: Serve, ho
         assert lines[1].startswith("2,")
 
         page.get_by_role("button", name="Verify the chain").click()
-        expect(page.get_by_text("whole and unchanged, from its first record to number 2.")).to_be_visible(
+        expect(page.get_by_text("complete and unchanged, from its first record to number 2.")).to_be_visible(
             timeout=PATIENCE_MS
         )
         page.goto(page.url)  # the link opens the search again

@@ -3,12 +3,12 @@ from contextlib import closing
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from bar.clock import now_ms
-from bar.reader import BarReader
-from control.home import Home
-from tests.browser.candles import CANVAS, after_updates, open_chart, pixels, point_at, seen, wait_for
+from barmill.platform.clock import now_ms
+from barmill.platform.home import Home
+from barmill.storage.reader import BarReader
 from tests.browser.conftest import GAP_S, LiveHome, Serve, Watched
-from tests.pages.stores import Stores
+from tests.support.candles import CANVAS, after_updates, open_chart, pixels, point_at, seen, wait_for
+from tests.support.stores import Stores
 
 AAA_SECONDS = "instrument=AAA%2FUSD&frame=1s"
 
@@ -179,7 +179,7 @@ def test_a_chart_whose_server_is_gone_does_not_look_alive(serve: Serve, live_hom
     with serve(live_home.home) as own_app:
         open_chart(page, own_app, AAA_SECONDS)
     wait_for(page, "data.stale === 'true'")
-    expect(page.locator(".barmill-notice")).to_contain_text("No word from Barmill")
+    expect(page.locator(".barmill-notice")).to_contain_text("Barmill does not respond")
 
 
 def test_a_store_that_is_taken_away_brings_the_page_that_says_how_to_start(
@@ -205,11 +205,25 @@ def test_what_was_missed_is_asked_for(app: str, page: Page) -> None:
 
     def forgetful(route: Route) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "since_ms": 9e15})
+        route.fulfill(response=answer, json={**answer.json(), "after": None})
 
     page.route("**/bar-changes.json?**", forgetful, times=1)
     expect(page.locator(CANVAS)).not_to_have_attribute("aria-label", words)
     after_updates(page, 2)
+
+
+def test_updates_are_shown_also_while_the_clock_of_the_server_is_behind(app: str, page: Page) -> None:
+    open_chart(page, app, AAA_SECONDS)
+
+    def an_hour_behind(route: Route) -> None:
+        answer = route.fetch()
+        message = answer.json()
+        route.fulfill(response=answer, json={**message, "read_ms": message["read_ms"] - 3_600_000})
+
+    page.route("**/bar-changes.json?**", an_hour_behind)
+    after_updates(page, 1)
+    bars = int(page.locator(CANVAS).get_attribute("data-bars") or 0)
+    wait_for(page, f"Number(data.bars) > {bars}")
 
 
 def test_the_chart_says_in_words_what_it_shows(app: str, page: Page) -> None:

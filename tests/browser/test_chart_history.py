@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from control.home import Home
-from pages.parts.chart_bars import HISTORY_BARS
-from tests.browser.candles import CANVAS, after_updates, open_chart, seen, wait_for
+from barmill.platform.home import Home
 from tests.browser.conftest import Serve
-from tests.pages.stores import Stores
+from tests.support.candles import CANVAS, after_updates, open_chart, seen, wait_for
+from tests.support.stores import Stores
+from views.chart_bars import HISTORY_BARS
 
 HISTORY_S = 4_000
 GAP_S = range(3_000, 3_040)
@@ -104,6 +104,20 @@ def test_a_link_to_a_range_long_ago_shows_it_and_leads_on_to_now(app: str, page:
     assert (seen(page).from_ms, seen(page).to_ms) == (from_ms, to_ms)
     page.get_by_role("button", name="Newest bar").click()
     wait_for(page, f"data.live === 'true' && Number(data.to) >= {end_ms}")
+
+
+def test_a_chart_that_was_brought_to_now_keeps_its_newest_bars(app: str, page: Page, end_ms: int) -> None:
+    open_chart(page, app, f"{QUERY}&from={end_ms - 3_600_000}&to={end_ms - 3_300_000}")
+    wait_for(page, "data.live === 'false'")
+    page.get_by_role("button", name="Newest bar").click()
+    wait_for(page, f"data.live === 'true' && Number(data.to) >= {end_ms}")
+    bars = page.locator(CANVAS).get_attribute("data-bars")
+    page.get_by_role("button", name="Display").click()
+    page.get_by_role("radio", name="OHLC", exact=True).click()
+    wait_for(page, "data.kind === 'ohlc'")
+    after_updates(page, 2)
+    assert page.locator(CANVAS).get_attribute("data-bars") == bars
+    assert seen(page).to_ms >= end_ms
 
 
 def test_scrolling_on_from_long_ago_loads_newer_bars_up_to_now(app: str, page: Page, end_ms: int) -> None:

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import polars as pl
 from playwright.sync_api import Page, expect
 
-from tests.browser.candles import CANVAS, after_updates, open_chart, pixels, seen, wait_for
 from tests.browser.conftest import Watched
+from tests.support.candles import CANVAS, after_updates, open_chart, pixels, seen, wait_for
 
 AAA_SECONDS = "instrument=AAA%2FUSD&frame=1s"
 
@@ -135,7 +135,7 @@ def test_a_chart_says_how_fresh_it_is(app: str, page: Page) -> None:
 
 
 def test_everything_survives_sixty_updates(app: str, watched: Watched) -> None:
-    """Zoom, place, crosshair, an open menu and what stands half typed in it."""
+    """Zoom, place, crosshair, an open menu and the text half typed in it."""
     page = watched.page
     # Ten times as many updates a second as usual.
     page.add_init_script("const later = setTimeout; window.setTimeout = (act, ms) => later(act, ms / 10);")
@@ -144,7 +144,7 @@ def test_everything_survives_sixty_updates(app: str, watched: Watched) -> None:
     page.locator(CANVAS).press("ArrowLeft")
     page.locator(CANVAS).press("Shift+ArrowLeft")
     page.get_by_role("button", name="Studies").click()
-    typed = page.get_by_role("textbox", name="Or write them")
+    typed = page.get_by_role("textbox", name="Or enter them as text")
     typed.fill("sma:5,rs")
     before, cross = seen(page), page.locator(CANVAS).get_attribute("data-cross")
     after = after_updates(page, 60)

@@ -8,12 +8,11 @@ import polars as pl
 import pytest
 from playwright.sync_api import Page, expect
 
-from bar.frames import parse_frame
-from bar.number_text import number_text
-from charts.candles import candles
-from charts.texts import change
-from pages.parts.browser_code import browser_code
-from tests.pages.bars import NOON_MS, of
+from barmill.charts.candles import candles
+from barmill.model.frames import parse_frame
+from barmill.platform.texts import change, number_text
+from pages.parts.shared.browser_code import browser_code
+from tests.support.page_bars import NOON_MS, of
 
 FACTS = json.dumps([{"label": "Ticks per second", "value": "–"}])
 NEWER = json.dumps([{"label": "Ticks per second", "value": "2"}])
@@ -29,7 +28,7 @@ def facts(page: Page) -> Page:
             const component = (await import(url)).default;
             window.show = data => component({data, parentElement: document.querySelector("#place")});
         }""",
-        browser_code("lasting.js", "facts/facts.js"),
+        browser_code("cleanup.js", "facts/facts.js"),
     )
     return page
 
@@ -71,7 +70,7 @@ def test_numbers_are_printed_as_python_prints_them_and_come_back(script: Page) -
     floats += [round(chosen.uniform(0, 9_999), chosen.randint(0, 8)) for _ in range(2_000)]
     floats += [0.0, -0.0, 1e-7, 1.5e-7, 1e15, 999.0, 1_000.0, 0.1 + 0.2, 5e-324, 1.7e308]
     asked = [(value, chosen.randint(0, 8), chosen.random() < 0.5) for value in floats]
-    printed = script.evaluate("asked => asked.map((one) => numberText(...one))", [list(one) for one in asked])
+    printed = script.evaluate("asked => asked.map((one) => numberText(...one))", [list(request) for request in asked])
     ordinary = [index for index, (value, *_) in enumerate(asked) if value == 0 or 1e-15 <= abs(value) < 1e21]
     assert len(ordinary) > 3_000
     for index in ordinary:

@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, ViewportSize
 
-from control.home import Home
-from control.instruments.store import Instruments
-from control.jobs.book import JobBook
-from control.keys.store import KeyStore
-from control.people.roles import Actor, Role
-from control.waiting import wait_until
-from feed.provider import Listed
+from barmill.audit.roles import Actor, Role
+from barmill.ingest.connection.provider import CatalogueEntry
+from barmill.ingest.instruments.store import Instruments
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.secrets.store import KeyStore
+from control.jobs.service import JobService
 from tests.browser.conftest import Serve, Watched, sign_in
-from tests.pages.measured import DISK_FULL, NO_TICKS, measured_past, raised
-from tests.pages.stores import Stores
-from tests.pages.test_roles import PAGES
-from tests.signed_in import signed_in
+from tests.support.measured import DISK_FULL, NO_TICKS, measured_past, raised
+from tests.support.roles import PAGES
+from tests.support.signed_in import signed_in
+from tests.support.stores import Stores
 
 ADA = Actor("ada")
 SIZES: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 844},
     "laptop": {"width": 1366, "height": 768},
-    "desk": {"width": 1920, "height": 1080},
+    "desktop": {"width": 1920, "height": 1080},
 }
 # The overview is at the root.
 ADDRESSES = [
@@ -57,12 +57,14 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterato
     stores.close()
     measured_past(home)
     raised(home, NO_TICKS, DISK_FULL)
-    with JobBook.open(home, ADA) as book, KeyStore.open(home, ADA) as keys, Instruments.open(home) as instruments:
-        book.create('{"name": "bars"}')
+    with JobService.open(home, ADA) as service, KeyStore.open(home, ADA) as keys, Instruments.open(home) as instruments:
+        service.create('{"name": "bars"}')
         keys.add("market", "market", "not a real secret")
         names = ("AAA/USD", "A-LONG-NAME/OF-SOMETHING-USD", *(f"Q{number:02}/USD" for number in range(30)))
-        instruments.keep_catalogue("market", [Listed(name, f"Simulated {name}", 2, True) for name in names], None)
-    signed_in(home, Role.TRADER, "somebody@with-a-long-name.example.com")
+        instruments.save_catalogue(
+            "market", [CatalogueEntry(name, f"Simulated {name}", 2, True) for name in names], None
+        )
+    signed_in(home, Role.TRADER, "someone@with-a-long-name.example.com")
     with serve(home) as address:
         yield home, address
 
@@ -113,8 +115,8 @@ def test_a_page_fits_names_its_controls_and_works_without_a_mouse(
     page.add_style_tag(content=STILL)
     problems["focus not seen"], problems["not reached"] = by_keyboard(page)
     page.emulate_media(color_scheme="light")
-    page.set_viewport_size(SIZES["desk"])
-    problems["wider than the desk"] = overflow(page)
+    page.set_viewport_size(SIZES["desktop"])
+    problems["wider than a desktop"] = overflow(page)
     assert {what: found for what, found in problems.items() if found} == {}
     assert watched.complaints == []
 
@@ -124,11 +126,11 @@ def by_keyboard(page: Page, most: int = 300) -> tuple[list[str], list[str]]:
     unseen, before = [], ""
     for _ in range(most):
         page.keyboard.press("Tab")
-        one = page.evaluate("everyPage.focused()")
+        focused = page.evaluate("everyPage.focused()")
         # In a table, Tab first goes along the cells of a row.
-        if one is None or (one["again"] and one["name"] != before):
+        if focused is None or (focused["again"] and focused["name"] != before):
             break
-        if not one["visible"] and one["name"] != before:
-            unseen.append(one["name"])
-        before = one["name"]
+        if not focused["visible"] and focused["name"] != before:
+            unseen.append(focused["name"])
+        before = focused["name"]
     return unseen, page.evaluate("everyPage.unreached()")

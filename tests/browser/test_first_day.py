@@ -14,22 +14,21 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from bar.clock import now_ms
-from control.home import Home
-from control.jobs.book import JobBook
-from control.jobs.states import Desired
+from barmill.audit.roles import Actor, Role
+from barmill.platform.clock import now_ms, wait_until
+from barmill.platform.home import Home
+from barmill.platform.ports import LOOPBACK, free_ports, read_ports
+from barmill.platform.tls import TlsFiles
+from barmill.secrets.store import KeyStore
+from control.jobs.model import Desired
+from control.jobs.service import JobService
 from control.jobs.views import job_views
-from control.keys.store import KeyStore
-from control.machine.ports import LOOPBACK, free_ports, read_ports
-from control.machine.tls import TlsFiles
-from control.people.roles import Actor, Role
-from control.waiting import wait_until
-from tests.browser.candles import after_updates, seen, wait_for
-from tests.browser.conftest import sign_in
-from tests.browser.test_feeds import choose
-from tests.canary import canary, leaks
-from tests.cli.test_up import Barmill
-from tests.feed.exchanges.rest_server import Asked, Reply, standing_in
+from tests.browser.conftest import TIMEOUT_MS, sign_in
+from tests.support.browser_feeds import choose
+from tests.support.canary import canary, leaks
+from tests.support.candles import after_updates, seen, wait_for
+from tests.support.exchanges.rest_server import Asked, Reply, standing_in
+from tests.support.up import Barmill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PASSWORD = "a horse, a battery, a staple"
@@ -40,9 +39,9 @@ FIRST_BARS = ("--instrument", "fx:EUR/USD", "--frame", "1s", "--format", "json")
 @pytest.fixture(scope="module")
 def barmill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Barmill]:
     """A Barmill that was never started."""
-    one = Barmill(Home(tmp_path_factory.mktemp("first") / "home"), free_ports(1)[0])
-    yield one
-    one.call("down")
+    barmill = Barmill(Home(tmp_path_factory.mktemp("first") / "home"), free_ports(1)[0])
+    yield barmill
+    barmill.call("down")
 
 
 def picture(page: Page, folder: Path, name: str) -> None:
@@ -64,6 +63,7 @@ def test_from_the_first_start_to_a_restart_and_no_secret_gets_out(
     found = re.search(rf"http://{LOOPBACK}:{barmill.port}/welcome\?token=\S+", started.stdout)
     assert found
     context = chromium.new_context(viewport={"width": 1366, "height": 900}, color_scheme="dark")
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     page.goto(found[0])
     for field in page.locator("input[type=password]").all():
@@ -72,7 +72,7 @@ def test_from_the_first_start_to_a_restart_and_no_secret_gets_out(
     expect(page.locator(".barmill-watchlist tr[data-instrument='OAKR/USD']")).to_be_visible(timeout=LONG_MS)
     picture(page, tmp_path, "1-overview")
 
-    # A key, whose secret nobody ever sees again.
+    # A key, whose secret is never shown again.
     secret = canary()
     menu(page, "API keys")
     page.get_by_role("button", name="Add a key").click()
@@ -93,7 +93,7 @@ def test_from_the_first_start_to_a_restart_and_no_secret_gets_out(
     assert barmill.call("instrument", "enable", "QUIB/USD").returncode == 0
     expect(page.get_by_text("20 of 20 enabled")).to_be_visible(timeout=LONG_MS)
 
-    # A job of its own, from nothing to bars on the chart.
+    # A new job, from its creation to bars on the chart.
     menu(page, "Jobs")
     page.get_by_role("button", name="Create a job").click()
     dialog.get_by_role("textbox", name="Name").fill("fives")
@@ -116,7 +116,7 @@ def test_from_the_first_start_to_a_restart_and_no_secret_gets_out(
     page.get_by_role("button", name="Start", exact=True).click()
     expect(state).to_be_visible(timeout=LONG_MS)
     page.get_by_role("button", name="Restart", exact=True).click()
-    under_way = page.get_by_text("Restart under way")
+    under_way = page.get_by_text("Restart in progress")
     expect(under_way).to_be_visible(timeout=LONG_MS)
     expect(under_way).to_have_count(0, timeout=LONG_MS)
     expect(state).to_be_visible(timeout=LONG_MS)
@@ -138,8 +138,8 @@ def test_from_the_first_start_to_a_restart_and_no_secret_gets_out(
     for name in ("API keys", "Jobs", "Monitoring", "Data quality", "Audit", "Accounts"):
         menu(page, name)
         spoken.append(page.content())
-    for one in (secret, in_use):
-        assert leaks(one, barmill.home.root, *spoken) == []
+    for value in (secret, in_use):
+        assert leaks(value, barmill.home.root, *spoken) == []
     context.close()
 
 
@@ -158,6 +158,7 @@ def test_from_a_key_to_a_chart_of_prices_from_elsewhere(barmill: Barmill, chromi
     added = barmill.call("key", "add", "theirs", "--provider", "rest", given=secret)
     assert added.returncode == 0, added.stderr
     context = chromium.new_context(viewport={"width": 1366, "height": 900}, color_scheme="dark")
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     sign_in(page, barmill.home, Role.ADMIN)
     with standing_in(prices) as server:
@@ -165,7 +166,7 @@ def test_from_a_key_to_a_chart_of_prices_from_elsewhere(barmill: Barmill, chromi
         settings = {"base_url": server.url, "headers": {"X-Key": "{key}"}, "period_s": 0.5, "rows": rows}
         page.goto(f"http://{LOOPBACK}:{barmill.port}/feeds")
         page.get_by_role("button", name="Add a feed").click()
-        choose(page, "What", "Settings of my own")
+        choose(page, "Feed type", "Custom settings")
         choose(page, "Kind", "rest")
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("textbox", name="Name").fill("fx")
@@ -184,7 +185,7 @@ def test_from_a_key_to_a_chart_of_prices_from_elsewhere(barmill: Barmill, chromi
         expect(page.get_by_text("Simulated data")).to_have_count(0)
         picture(page, tmp_path, "feed-chart")
 
-        # The provider takes the key back: this chart says why it stands still, and those of others go on.
+        # The provider takes the key back: this chart says why it stopped, and other charts continue.
         accepted = "another"
         wait_for(page, "data.stale === 'true'")
         expect(page.get_by_text("No new prices: ").first).to_be_visible(timeout=LONG_MS)
@@ -204,10 +205,10 @@ def test_ten_starts_at_once_from_five_browsers_and_the_command_line_give_ten_job
 ) -> None:
     assert barmill.up().returncode == 0
     names = [f"many-{number}" for number in range(10)]
-    with JobBook.open(barmill.home, Actor("a test")) as book:
+    with JobService.open(barmill.home, Actor("a test")) as service:
         for number, name in enumerate(names):
             # Twelve jobs that look twenty times a second would need more cores than a laptop has.
-            book.create(json.dumps({"name": name, "frames": f"{7 + number}s", "poll_ms": 5_000}))
+            service.create(json.dumps({"name": name, "frames": f"{7 + number}s", "poll_ms": 5_000}))
     contexts = [chromium.new_context() for _ in names[:5]]
     for context in contexts:
         context.set_default_timeout(LONG_MS)
@@ -229,7 +230,7 @@ def test_ten_starts_at_once_from_five_browsers_and_the_command_line_give_ten_job
     assert [command.wait() for command in commands] == [0] * 5
 
     def asked_for() -> bool:
-        wished = {one.name: one.desired for one in job_views(barmill.home)}
+        wished = {view.name: view.desired for view in job_views(barmill.home)}
         return all(wished[name] == Desired.RUNNING for name in names)
 
     assert wait_until(asked_for, 120), job_views(barmill.home)
@@ -237,14 +238,14 @@ def test_ten_starts_at_once_from_five_browsers_and_the_command_line_give_ten_job
     for context in contexts:
         context.close()
     assert wait_until(lambda: all(as_desired(barmill, names)), 400, every_s=4), barmill.call("job", "list").stdout
-    wanted = {one["name"]: one["run"] for one in jobs(barmill) if one["desired"] == "running"}
-    listed = [one for one in flink_jobs(barmill.home) if one["state"] == "RUNNING"]
-    assert sorted((one["name"], one["jid"]) for one in listed) == sorted(wanted.items())
+    wanted = {job["name"]: job["run"] for job in jobs(barmill) if job["desired"] == "running"}
+    listed = [job for job in flink_jobs(barmill.home) if job["state"] == "RUNNING"]
+    assert sorted((key["name"], key["jid"]) for key in listed) == sorted(wanted.items())
     assert set(names) <= set(wanted)
-    with JobBook.open(barmill.home, Actor("a test")) as book:
+    with JobService.open(barmill.home, Actor("a test")) as service:
         for name in names:
-            book.delete(name)
-    assert wait_until(lambda: not {one["name"] for one in jobs(barmill)} & {*names}, 120, every_s=1)
+            service.delete(name)
+    assert wait_until(lambda: not {job["name"] for job in jobs(barmill)} & {*names}, 120, every_s=1)
 
 
 def test_a_pending_rescale_survives_the_taskmanager(barmill: Barmill) -> None:
@@ -255,13 +256,13 @@ def test_a_pending_rescale_survives_the_taskmanager(barmill: Barmill) -> None:
     assert barmill.call("job", "start", "wide", "--wait").returncode == 0
     asked = barmill.call("job", "rescale", "wide", "40", "--wait", "--timeout", "12")
     assert asked.returncode == 1
-    assert "Rescaling is pending: it runs on " in asked.stderr
-    [taskmanager] = [one["pid"] for one in barmill.status()["processes"] if one["name"] == "taskmanager"]
+    assert "Rescaling is pending: the job runs on " in asked.stderr
+    [taskmanager] = [process["pid"] for process in barmill.status()["processes"] if process["name"] == "taskmanager"]
     os.kill(taskmanager, signal.SIGKILL)
     assert wait_until(lambda: not all(as_desired(barmill, ["wide"])) or replaced(barmill, taskmanager), 60, every_s=0.5)
 
     def pending_again() -> bool:
-        [wide] = [one for one in jobs(barmill) if one["name"] == "wide"]
+        [wide] = [job for job in jobs(barmill) if job["name"] == "wide"]
         operation = wide["operation"] or {}
         return (
             wide["state"] == "RUNNING" and "pending" in operation.get("sentence", "") and replaced(barmill, taskmanager)
@@ -277,12 +278,12 @@ def jobs(barmill: Barmill) -> list[dict[str, Any]]:
 
 
 def as_desired(barmill: Barmill, names: list[str]) -> list[bool]:
-    return [one["state"].lower() == one["desired"] for one in jobs(barmill) if one["name"] in names]
+    return [job["state"].lower() == job["desired"] for job in jobs(barmill) if job["name"] in names]
 
 
 def replaced(barmill: Barmill, pid: int) -> bool:
     """Tell whether another TaskManager runs in the place of the one with this process id."""
-    found = [one["pid"] for one in barmill.status()["processes"] if one["name"] == "taskmanager"]
+    found = [process["pid"] for process in barmill.status()["processes"] if process["name"] == "taskmanager"]
     return bool(found and found[0]) and found != [pid]
 
 
@@ -302,12 +303,12 @@ def command_outputs(barmill: Barmill) -> list[str]:
 
 
 def flink_answers(home: Home) -> list[str]:
-    """Return what Flink's REST API tells whoever asks, its logs included."""
+    """Return what Flink's REST API returns to any client, including its logs."""
     paths = ["/config", "/jobmanager/config", "/jobmanager/environment", "/jobs/overview", "/jars", "/taskmanagers"]
-    paths += [f"/jobmanager/logs/{one['name']}" for one in _flink(home, "/jobmanager/logs").json()["logs"]]
+    paths += [f"/jobmanager/logs/{log['name']}" for log in _flink(home, "/jobmanager/logs").json()["logs"]]
     for manager in _flink(home, "/taskmanagers").json()["taskmanagers"]:
         logs = _flink(home, f"/taskmanagers/{manager['id']}/logs").json()["logs"]
-        paths += [f"/taskmanagers/{manager['id']}/logs/{one['name']}" for one in logs]
+        paths += [f"/taskmanagers/{manager['id']}/logs/{log['name']}" for log in logs]
     for job in _flink(home, "/jobs/overview").json()["jobs"]:
         paths += [f"/jobs/{job['jid']}{part}" for part in ("", "/config", "/exceptions", "/plan", "/checkpoints")]
     return [_flink(home, path).text for path in paths]

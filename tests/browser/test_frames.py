@@ -2,12 +2,12 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from bar.clock import now_ms
-from control.home import Home
-from control.people.roles import Role
+from barmill.audit.roles import Role
+from barmill.platform.clock import now_ms
+from barmill.platform.home import Home
 from tests.browser.conftest import LiveHome, Serve, Watched, sign_in
-from tests.pages.stores import Stores
-from tests.stopped_jobs import seconds_stopped
+from tests.support.stopped_jobs import seconds_stopped
+from tests.support.stores import Stores
 
 CHARTS = ".barmill-candles canvas"
 _PATIENCE_MS = 60_000
@@ -29,7 +29,7 @@ def updated(page: Page, charts: int, updates: int) -> None:
 
 
 def of_each(page: Page, name: str) -> list[str]:
-    return [one.get_attribute(f"data-{name}") or "" for one in page.locator(CHARTS).all()]
+    return [locator.get_attribute(f"data-{name}") or "" for locator in page.locator(CHARTS).all()]
 
 
 def test_second_minute_and_hour_move_side_by_side(app: str, watched: Watched) -> None:
@@ -38,7 +38,7 @@ def test_second_minute_and_hour_move_side_by_side(app: str, watched: Watched) ->
     assert of_each(page, "view") == ["AAA/USD 1s", "AAA/USD 1m", "AAA/USD 1h"]
     updated(page, 3, 4)
     assert of_each(page, "stale") == ["false"] * 3
-    tops = {round((one.bounding_box() or {"y": 0})["y"]) for one in page.locator(CHARTS).all()}
+    tops = {round((locator.bounding_box() or {"y": 0})["y"]) for locator in page.locator(CHARTS).all()}
     assert len(tops) == 1
     assert watched.complaints == []
 
@@ -58,7 +58,7 @@ def test_one_cursor_goes_over_all_charts(app: str, page: Page) -> None:
 
 
 def test_two_studies_on_all_frames_are_saved_for_the_next_time(app: str, live_home: LiveHome, page: Page) -> None:
-    sign_in(page, live_home.home, Role.TRADER, "saver")  # others go on with defaults of their own
+    sign_in(page, live_home.home, Role.TRADER, "saver")  # other accounts keep their own defaults
     page.goto(app)
     page.get_by_role("link", name="Frames").click()
     updated(page, 3, 1)
@@ -69,7 +69,7 @@ def test_two_studies_on_all_frames_are_saved_for_the_next_time(app: str, live_ho
         page.wait_for_url(re.compile("studies=.*" + {"S": "sma", "R": "rsi"}[study[0]]))
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Save as my default").click()
-    expect(page.get_by_text("Saved; charts open like this from now on.")).to_be_visible()
+    expect(page.get_by_text("Saved; charts now open with these choices.")).to_be_visible()
     again = page.context.new_page()
     again.goto(f"{app}/frames")
     updated(again, 3, 1)
@@ -124,6 +124,6 @@ def test_a_frame_of_a_stopped_job_moves_with_the_others(serve: Serve, home: Home
 def test_on_a_phone_the_charts_stand_one_below_the_other(app: str, page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     open_frames(page, app)
-    boxes = [one.bounding_box() for one in page.locator(CHARTS).all()]
+    boxes = [locator.bounding_box() for locator in page.locator(CHARTS).all()]
     assert all(box is not None and box["width"] <= 390 and box["height"] >= 280 for box in boxes)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

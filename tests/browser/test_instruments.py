@@ -4,13 +4,13 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from control.home import Home
-from control.waiting import wait_until
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
 from tests.browser.conftest import Serve, Watched
-from tests.feed.feeds import TIMEOUT_S, RunningFeed, running_feed
+from tests.support.feeds import TIMEOUT_S, RunningFeed, running_feed
 
 PICKED = "OAKR/USD"
-# Where the box of a row stands in the canvas of the table.
+# The position of a row's box in the canvas of the table.
 _BOX_X, _ROW_HEIGHT = 16, 31
 
 
@@ -39,7 +39,7 @@ def test_what_is_disabled_and_enabled_in_the_browser_stops_and_starts_in_the_fee
 ) -> None:
     page = watched.page
     with running_feed(home, "--rate", "20") as feed, serve(home) as app:
-        names = {one["instrument"] for one in feed.market.get("/v1/instruments").json()}
+        names = {instrument["instrument"] for instrument in feed.market.get("/v1/instruments").json()}
         table = open_instruments(page, app, "instruments_search=oakr")
         tick(page, table, 0)
         page.get_by_role("button", name="Disable 1 selected").click()
@@ -48,12 +48,12 @@ def test_what_is_disabled_and_enabled_in_the_browser_stops_and_starts_in_the_fee
         feed.wait_until_only(names - {PICKED})
 
         page.get_by_text("Paste a list of names").click()
-        pasted = page.get_by_placeholder("One name in each line")
+        pasted = page.get_by_placeholder("One name per line")
         pasted.fill("oakr/usd\nnobody/usd")
         pasted.press("Control+Enter")
-        expect(page.get_by_role("button", name="Enable 1 of them")).to_be_disabled()
-        page.get_by_text("Leave out the 1 that name no instrument of market").click()
-        page.get_by_role("button", name="Enable 1 of them").click()
+        expect(page.get_by_role("button", name="Enable 1")).to_be_disabled()
+        page.get_by_text("Skip 1 name that is not an instrument of market").click()
+        page.get_by_role("button", name="Enable 1").click()
         expect(page.get_by_text("Done: 1 enabled, 1 unknown.")).to_be_visible()
         assert wait_until(lambda: PICKED in newest(feed), TIMEOUT_S)
         assert feed.process.poll() is None
@@ -70,7 +70,7 @@ def test_the_live_part_disturbs_neither_a_selection_nor_a_text_that_is_being_wri
         tick(page, table, 0, 2)
         chosen = page.get_by_text("BRBP/USD, DCTS/FLRN")
         expect(chosen).to_be_visible()
-        pasted = page.get_by_placeholder("One name in each line")
+        pasted = page.get_by_placeholder("One name per line")
         pasted.press_sequentially("OAKR/U")
         age = page.get_by_text(re.compile("20 of 20 enabled, catalogue fetched"))
         for _ in range(3):
@@ -82,7 +82,7 @@ def test_the_live_part_disturbs_neither_a_selection_nor_a_text_that_is_being_wri
         expect(chosen).to_be_visible()
         expect(page.get_by_role("button", name="Disable 2 selected")).to_be_enabled()
 
-        # What somebody else changes shows by itself, and ends the selection, whose rows may be others now.
+        # Changes by another user appear without a reload, and clear the selection, whose rows may have moved.
         feed.pick("GLFN/USD", enable=False)
         expect(page.get_by_text("19 of 20 enabled")).to_be_visible()
         expect(page.get_by_role("button", name="Disable selected")).to_be_disabled()

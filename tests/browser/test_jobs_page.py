@@ -5,13 +5,13 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from control.home import Home
-from control.jobs.book import JobBook
-from control.jobs.ledger import JobLedger
-from control.jobs.operations import Kind
-from control.people.roles import Actor
+from barmill.audit.roles import Actor
+from barmill.platform.home import Home
+from control.jobs.model import Kind
+from control.jobs.repository import JobRepository
+from control.jobs.service import JobService
 from tests.browser.conftest import Serve, Watched
-from tests.pages.controller import playing
+from tests.support.controller import playing
 
 PATIENCE_MS = 30_000
 
@@ -56,7 +56,7 @@ def test_a_job_is_created_started_stopped_and_deleted(serve: Serve, home: Home, 
         dialog.get_by_role("textbox", name="Name").fill("Bars 5m")
         dialog.get_by_role("textbox", name="Frames").fill("5m")
         button(page, "Create").click()
-        expect(dialog.get_by_text("The spec's name is wrong")).to_be_visible(timeout=PATIENCE_MS)
+        expect(dialog.get_by_text("The spec's name is invalid")).to_be_visible(timeout=PATIENCE_MS)
         dialog.get_by_role("textbox", name="Name").fill("bars-5m")
         button(page, "Create").dblclick()
         page.wait_for_url("**/jobs?job=bars-5m", timeout=PATIENCE_MS)
@@ -66,7 +66,7 @@ def test_a_job_is_created_started_stopped_and_deleted(serve: Serve, home: Home, 
 
         pause.set()
         button(page, "Start").click()
-        expect(page.get_by_text("Start under way for")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.get_by_text("Start in progress for")).to_be_visible(timeout=PATIENCE_MS)
         pause.clear()
         state(page, "Running")
         expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=PATIENCE_MS)
@@ -74,24 +74,24 @@ def test_a_job_is_created_started_stopped_and_deleted(serve: Serve, home: Home, 
         expect(button(page, "Stop with savepoint")).to_be_enabled(timeout=PATIENCE_MS)
         button(page, "Stop with savepoint").dblclick()
         state(page, "Stopped")
-        with JobLedger.read_only(home) as ledger:
-            assert [one.kind for one in ledger.operations("bars-5m", 9)] == [Kind.STOP, Kind.START]
-            assert len(ledger.savepoints("bars-5m")) == 1
+        with JobRepository.read_only(home) as repository:
+            assert [operation.kind for operation in repository.operations("bars-5m", 9)] == [Kind.STOP, Kind.START]
+            assert len(repository.savepoints("bars-5m")) == 1
 
         page.goto(page.url)  # the link opens the job again
         state(page, "Stopped")
         dialog = chosen(page, "Delete")
         dialog.get_by_role("textbox", name="Type bars-5m to confirm").fill("bars")
         button(page, "Delete").click()
-        expect(dialog.get_by_text("type bars-5m, exactly, to confirm")).to_be_visible(timeout=PATIENCE_MS)
+        expect(dialog.get_by_text("type bars-5m exactly to confirm")).to_be_visible(timeout=PATIENCE_MS)
         dialog.get_by_role("textbox", name="Type bars-5m to confirm").fill("bars-5m")
         button(page, "Delete").click()
         expect(page.get_by_text("There is no job bars-5m; it may have been deleted.")).to_be_visible(
             timeout=PATIENCE_MS
         )
         expect(page.get_by_text("No jobs yet")).to_be_visible()
-        with JobLedger.read_only(home) as ledger:
-            assert ledger.jobs() == []
+        with JobRepository.read_only(home) as repository:
+            assert repository.jobs() == []
     assert watched.complaints == []
     assert watched.elsewhere == []
 
@@ -99,9 +99,9 @@ def test_a_job_is_created_started_stopped_and_deleted(serve: Serve, home: Home, 
 @pytest.mark.timeout(300)
 def test_what_is_half_typed_outlives_every_refresh(serve: Serve, home: Home, watched: Watched) -> None:
     page = watched.page
-    with JobBook.open(home, Actor("ada")) as book, serve(home) as app, playing(home) as pause:
-        book.create('{"name": "bars"}')
-        book.start("bars")
+    with JobService.open(home, Actor("ada")) as service, serve(home) as app, playing(home) as pause:
+        service.create('{"name": "bars"}')
+        service.start("bars")
         page.goto(f"{app}/jobs?job=bars")
         state(page, "Running")
         expect(button(page, "Edit")).to_be_enabled(timeout=PATIENCE_MS)
@@ -111,10 +111,10 @@ def test_what_is_half_typed_outlives_every_refresh(serve: Serve, home: Home, wat
         frames.type(",5")
         live_updates(page, 3)
         pause.set()
-        book.take_savepoint("bars")  # from elsewhere: what the page offers and has on record changes
-        expect(page.get_by_text("Savepoint under way for")).to_be_visible(timeout=PATIENCE_MS)
+        service.take_savepoint("bars")  # from elsewhere: what the page offers and has on record changes
+        expect(page.get_by_text("Savepoint in progress for")).to_be_visible(timeout=PATIENCE_MS)
         pause.clear()
-        expect(page.get_by_text("Savepoint under way for")).to_have_count(0, timeout=PATIENCE_MS)
+        expect(page.get_by_text("Savepoint in progress for")).to_have_count(0, timeout=PATIENCE_MS)
         live_updates(page, 2)
         assert frames.input_value() == "1s,1m,1h,5"
         assert frames.evaluate("field => field === document.activeElement")
@@ -130,19 +130,19 @@ def test_what_is_half_typed_outlives_every_refresh(serve: Serve, home: Home, wat
 @pytest.mark.timeout(300)
 def test_the_list_moves_by_itself_and_a_row_opens_its_job(serve: Serve, home: Home, watched: Watched) -> None:
     page = watched.page
-    with JobBook.open(home, Actor("ada")) as book, serve(home) as app, playing(home) as pause:
-        book.create('{"name": "bars"}')
+    with JobService.open(home, Actor("ada")) as service, serve(home) as app, playing(home) as pause:
+        service.create('{"name": "bars"}')
         page.goto(f"{app}/jobs")
         row = page.locator(".barmill-jobs tr[data-job=bars]")
         expect(row).to_have_attribute("data-tone", "idle", timeout=PATIENCE_MS)
         row.evaluate("row => { row.marked = true; }")
         pause.set()
-        book.start("bars")
-        expect(row.locator("small")).to_have_text(re.compile("^Start under way for "), timeout=PATIENCE_MS)
+        service.start("bars")
+        expect(row.locator("small")).to_have_text(re.compile("^Start in progress for "), timeout=PATIENCE_MS)
         pause.clear()
         expect(row).to_have_attribute("data-tone", "good", timeout=PATIENCE_MS)
         assert row.evaluate("row => row.marked"), "the row was replaced, not changed"
-        book.create('{"name": "a-second-one"}')
+        service.create('{"name": "a-second-one"}')
         expect(page.locator(".barmill-jobs tbody tr")).to_have_count(2, timeout=PATIENCE_MS)
         expect(page.locator(".barmill-jobs tbody tr").first).to_have_attribute("data-job", "a-second-one")
         row.click()

@@ -3,12 +3,12 @@
 import pytest
 from playwright.sync_api import Locator, Page, WebSocket, expect
 
-from control.home import Home
-from control.keys.settings import ALL_VARIABLES
-from control.keys.store import KeyStore
-from control.people.roles import Actor
+from barmill.audit.roles import Actor
+from barmill.platform.home import Home
+from barmill.secrets.settings import ALL_VARIABLES
+from barmill.secrets.store import KeyStore
 from tests.browser.conftest import Serve, Watched
-from tests.canary import canary, leaks
+from tests.support.canary import canary, leaks
 
 WAIT_MS = 30_000
 
@@ -56,7 +56,7 @@ def test_a_key_is_added_rotated_and_deleted_and_its_secret_never_comes_back(
         field(page, "Name").fill("demo")
         field(page, "Secret").fill(second)
         dialog.get_by_role("button", name="Add").click()
-        expect(dialog.get_by_text("already; give it a new secret")).to_be_visible(timeout=WAIT_MS)
+        expect(dialog.get_by_text("already exists; give it a new secret")).to_be_visible(timeout=WAIT_MS)
         expect(field(page, "Secret")).to_have_value("")
         expect(field(page, "Name")).to_have_value("demo")
         dialog.get_by_role("button", name="Close").click()

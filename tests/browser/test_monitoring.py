@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from control.home import Home
-from control.monitor.alerts import open_alerts
-from control.monitor.history import SAMPLE_MS, History
+from barmill.platform.home import Home
+from control.monitoring.alerts import open_alerts
+from control.monitoring.history import History
+from control.monitoring.metrics import SAMPLE_MS
 from tests.browser.conftest import Serve, Watched, sign_in
-from tests.pages.measured import DISK_FULL, NO_TICKS, measured_past, raised, readings
+from tests.support.measured import DISK_FULL, NO_TICKS, measured_past, raised, readings
 
 PLOT = ".st-key-monitoring_ticks_accepted_per_s .js-plotly-plot"
 RANGE = "plot => plot._fullLayout.xaxis.range.map(at => plot._fullLayout.xaxis.d2c(at))"
@@ -39,7 +40,7 @@ def measure_now(home: Home) -> int:
 
 def after_a_refresh(page: Page, home: Home, selector: str = PLOT) -> None:
     """Measure something new, and wait until the figure shows it."""
-    newest_ms = measure_now(home) // SAMPLE_MS * SAMPLE_MS - 15_000  # a point stands for up to 15 seconds
+    newest_ms = measure_now(home) // SAMPLE_MS * SAMPLE_MS - 15_000  # a point represents up to 15 seconds
     page.wait_for_function(
         "([css, newest]) => document.querySelector(css).data[0].x.at(-1) >= newest", arg=[selector, newest_ms]
     )
@@ -100,7 +101,7 @@ def test_an_alert_is_seen_on_every_page_and_acknowledged_on_this_one(measured: t
     page.wait_for_url("**/monitoring**")
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(2, timeout=TIMEOUT_MS)
     page.get_by_role("button", name="Acknowledge").first.click()
-    expect(page.get_by_text(re.compile("seen by"))).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.get_by_text(re.compile("acknowledged by"))).to_be_visible(timeout=TIMEOUT_MS)
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(1)
     assert [alert.acknowledged_ms is not None for alert in open_alerts(home)] == [True, False]
 

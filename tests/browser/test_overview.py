@@ -3,17 +3,15 @@ import time
 
 from playwright.sync_api import Page, expect
 
-from control.home import Home
-from control.people.database import open_people
-from control.people.preferences import preferences
-from control.people.roles import Role
-from control.waiting import wait_until
-from tests.browser.candles import after_updates, seen
+from barmill.audit.accounts import open_audited_db
+from barmill.audit.roles import Role
+from barmill.auth.preferences import preferences
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
 from tests.browser.conftest import LiveHome, Serve, Watched, sign_in
-from tests.pages.stores import Stores
-
-ROW = ".barmill-watchlist tr[data-instrument='AAA/USD']"
-
+from tests.support.candles import after_updates, seen
+from tests.support.overview import ROW
+from tests.support.stores import Stores
 
 NAMES = ".barmill-watchlist tbody tr:not([hidden]) a"
 
@@ -83,7 +81,7 @@ def test_a_star_puts_a_row_first_and_lasts_beyond_signing_out(app: str, live_hom
     expect(page.locator(NAMES)).to_have_text(["BBB", "AAA/USD"])
 
     def kept() -> tuple[str, ...]:
-        with open_people(live_home.home) as db:
+        with open_audited_db(live_home.home) as db:
             return preferences(db, "starry").favourites
 
     assert wait_until(lambda: kept() == ("BBB",), 20)
@@ -119,7 +117,7 @@ def test_what_has_stopped_is_grey_and_says_so(app: str, live_home: LiveHome, pag
     expect(box).to_have_attribute("data-stale", "false")
     expect(notice).to_be_hidden()
     page.context.set_offline(True)
-    expect(notice).to_have_text("No word from Barmill; the page tries to reach it again.")
+    expect(notice).to_have_text("Barmill does not respond; the page is reconnecting.")
 
 
 def test_back_and_forth_between_the_pages(app: str, watched: Watched) -> None:

@@ -2,12 +2,12 @@
 
 from playwright.sync_api import Browser, Page, expect
 
-from control.people.database import open_people
-from control.people.preferences import save_preferences
-from control.people.roles import Actor, Role
-from tests.browser.candles import after_updates
+from barmill.audit.accounts import open_audited_db
+from barmill.audit.roles import Actor, Role
+from barmill.auth.preferences import save_preferences
 from tests.browser.conftest import LiveHome, sign_in, watching
-from tests.browser.test_overview import ROW
+from tests.support.candles import after_updates
+from tests.support.overview import ROW
 
 LIGHT, DARK = "rgb(255, 255, 255)", "rgb(13, 18, 24)"
 
@@ -38,7 +38,7 @@ def test_a_look_that_was_chosen_is_worn_at_once_and_in_the_next_browser(
         other.page.goto(app)
         expect(other.page.locator(ROW)).to_be_visible()
         expect_background(other.page, LIGHT)
-        # Whoever has no such wish and signs in here next has the system's look again.
+        # The next account that signs in here without this preference has the system's theme again.
         sign_in(other.page, live_home.home, Role.TRADER, "plain")
         other.page.goto(app)
         expect_background(other.page, DARK)
@@ -47,7 +47,7 @@ def test_a_look_that_was_chosen_is_worn_at_once_and_in_the_next_browser(
 
 def test_one_lands_where_one_wants_to(app: str, live_home: LiveHome, page: Page) -> None:
     sign_in(page, live_home.home, Role.TRADER, "chartist")
-    with open_people(live_home.home) as db:
+    with open_audited_db(live_home.home) as db:
         save_preferences(db, Actor("os:root"), "chartist", {"start_page": "chart"})
     page.goto(app)
     after_updates(page, 1)

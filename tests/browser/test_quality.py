@@ -13,10 +13,10 @@ _PATIENCE_MS = 60_000
 @pytest.mark.parametrize(
     ("view", "shows"),
     [
-        ("Rejects", "Nothing was ever refused."),
-        ("Late+ticks", "came in the order of its instrument's time."),
+        ("Rejects", "No rejects yet."),
+        ("Late+ticks", "arrived in the time order of its instrument."),
         ("Revisions", "History of one bar"),
-        ("Comparison", "Bars were not compared since the app was started."),
+        ("Comparison", "Bars have not been compared since the app started."),
     ],
 )
 def test_each_view_opens_by_its_address_and_the_account_moves_by_itself(

@@ -7,17 +7,15 @@ from contextlib import AbstractContextManager
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from bar.clock import now_ms
-from bar.sqlite import Database
-from control.database import immediate
-from control.home import Home
-from control.people.administration import add_account, disable_account, new_link, set_role
-from control.people.database import open_people
-from control.people.first_admin import first_admin_link
-from control.people.roles import Actor, Role
-from control.people.sessions import sessions_of
+from barmill.audit.accounts import open_audited_db
+from barmill.audit.roles import Actor, Role
+from barmill.auth.administration import add_account, disable_account, first_admin_link, new_link, set_role
+from barmill.auth.sessions import sessions_of
+from barmill.platform.clock import now_ms
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import Database, immediate
 from tests.browser.conftest import LiveHome, Watched, sign_in, watching
-from tests.serving import serving
+from tests.support.serving import serving
 
 ROOT = Actor("os:root")
 PASSWORD = "correct horse"
@@ -25,13 +23,13 @@ PASSWORD = "correct horse"
 
 @pytest.fixture
 def db(live_home: LiveHome) -> Iterator[Database]:
-    with open_people(live_home.home) as opened:
+    with open_audited_db(live_home.home) as opened:
         yield opened
 
 
 def fill(page: Page, name: str, password: str) -> None:
     page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in").click()
 
 
@@ -71,8 +69,8 @@ def test_the_first_admin_chooses_a_password_and_stays_signed_in(home: Home, stra
     with serving(home) as app:
         page.goto(f"{app}/welcome?token={first[1]}")
         expect(page.get_by_text("Choose a password for the account admin")).to_be_visible()
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_label("The same again").fill(PASSWORD)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_label("Repeat the password").fill(PASSWORD)
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         assert page.url == f"{app}/"
@@ -80,7 +78,7 @@ def test_the_first_admin_chooses_a_password_and_stays_signed_in(home: Home, stra
         page.reload()
         expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         assert "barmill" not in page.evaluate("document.cookie")
-        (cookie,) = [one for one in page.context.cookies() if one["name"].startswith("barmill_session")]
+        (cookie,) = [entry for entry in page.context.cookies() if entry["name"].startswith("barmill_session")]
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
         assert first_admin_link(home) is None
         assert stranger.complaints == []
@@ -106,7 +104,7 @@ def test_wrong_passwords_slow_down_and_the_right_one_works_after_the_wait(
     while not said or "Too many" not in said[-1]:
         fill(page, "dave", f"wrong horse {len(said)}")
         said.append(page.get_by_role("alert").inner_text())
-        expect(page.get_by_label("Password")).to_be_focused()
+        expect(page.get_by_label("Password", exact=True)).to_be_focused()
     assert said[:4] == ["The name or the password is wrong."] * 4
     assert 5 <= len(said) < 20  # the fifth, unless typing them took longer than the wait
     wait_s = re.fullmatch(r"Too many wrong passwords; try again in (\d+) s\.", said[-1])
@@ -148,7 +146,7 @@ def test_a_role_change_takes_effect_in_an_open_tab(
     page.goto(f"{app}/accounts")
     expect(page.get_by_role("heading", name="Change an account")).to_be_visible()
     set_role(db, ROOT, "frank", Role.TRADER)
-    # Nobody touches the page: the next refresh of a part of it becomes one of the whole.
+    # Without any input, the next refresh of a part of it becomes one of the whole.
     expect(page.get_by_role("heading", name="Change an account")).to_have_count(0)
     expect(page.get_by_role("link", name="Accounts", exact=True)).to_have_count(0)
     expect(page.locator(".barmill-visitor")).to_contain_text("frank trader")
@@ -174,9 +172,9 @@ def test_an_admin_adds_an_account_whose_owner_comes_in_by_the_link(
     link = page.locator("code", has_text="/welcome?token=").inner_text()
     guest = stranger.page
     guest.goto(app + link[link.index("/welcome") :])
-    guest.get_by_label("Password").fill(PASSWORD)
-    guest.get_by_label("The same again").fill(PASSWORD)
-    guest.get_by_role("button", name="Go on").click()
+    guest.get_by_label("Password", exact=True).fill(PASSWORD)
+    guest.get_by_label("Repeat the password").fill(PASSWORD)
+    guest.get_by_role("button", name="Continue").click()
     expect(guest.get_by_role("heading", name="Overview")).to_be_visible()
     expect(guest.locator(".barmill-visitor")).to_contain_text("ivan trader")
     assert watched.complaints == []
@@ -194,9 +192,9 @@ def test_a_password_is_changed_and_other_browsers_are_out(
         elsewhere.page.goto(app)
         fill(elsewhere.page, "judy", PASSWORD)
         expect(elsewhere.page.locator(".barmill-visitor")).to_contain_text("judy trader")
-        page.get_by_label("Present password").fill(PASSWORD)
+        page.get_by_label("Current password").fill(PASSWORD)
         page.get_by_label("New password").fill("battery staple")
-        page.get_by_label("The same again").fill("battery staple")
+        page.get_by_label("Repeat the password").fill("battery staple")
         page.get_by_role("button", name="Change password").click()
         expect(page.get_by_text("The password is changed; other sessions ended: 1.")).to_be_visible()
         elsewhere.page.wait_for_url(f"{app}/sign-in")
@@ -210,7 +208,9 @@ def test_a_page_that_only_refreshes_itself_is_no_use_of_the_session(
     sign_in(page, live_home.home, Role.TRADER, "kim")
 
     def asked(method: str) -> AbstractContextManager[object]:
-        return page.expect_response(lambda one: one.url == f"{app}/session" and one.request.method == method)
+        return page.expect_response(
+            lambda response: response.url == f"{app}/session" and response.request.method == method
+        )
 
     with asked("POST"):  # that the page was opened is use
         page.goto(app)

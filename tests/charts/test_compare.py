@@ -6,29 +6,33 @@ from typing import Any
 import polars as pl
 import pytest
 
-from charts.compare import Indexed, compare_figure, compare_in_words, compare_table, indexed
-from tests.charts.bars import bars_of
-from tests.pages.bars import NO_BARS, NOON_MS, THREE_BARS
+from barmill.charts.compare import IndexedPrices, compare_figure, compare_table, describe_comparison, index_prices
+from tests.support.chart_bars import bars_of
+from tests.support.page_bars import NO_BARS, NOON_MS, THREE_BARS
 
 _MIN_MS = 60_000
 FROM_MS, TO_MS = NOON_MS, NOON_MS + 5 * _MIN_MS
 
 
-def drawn(lines: Indexed) -> Any:
+def drawn(lines: IndexedPrices) -> Any:
     return json.loads(compare_figure(lines, FROM_MS, TO_MS).to_json())
 
 
 def test_a_line_begins_at_100_and_has_each_close_at_the_end_of_its_bar() -> None:
-    line = indexed(THREE_BARS)
+    line = index_prices(THREE_BARS)
     # The last bar still forms: its price is that of its last tick, two seconds into it.
     ends = [NOON_MS, NOON_MS + _MIN_MS, NOON_MS + 3 * _MIN_MS, NOON_MS + 3 * _MIN_MS + 2_000]
     assert line["time_ms"].to_list() == ends
     assert line["value"].to_list() == pytest.approx([100, 11 / 10.5 * 100, 10.25 / 10.5 * 100, 100], rel=1e-6)
-    assert indexed(NO_BARS).height == 0
+    assert index_prices(NO_BARS).height == 0
 
 
 def test_every_instrument_is_a_line_of_its_own() -> None:
-    lines = {"AAA": indexed(THREE_BARS), "BBB": indexed(bars_of([4, 5, 6], from_ms=NOON_MS)), "CCC": indexed(NO_BARS)}
+    lines = {
+        "AAA": index_prices(THREE_BARS),
+        "BBB": index_prices(bars_of([4, 5, 6], from_ms=NOON_MS)),
+        "CCC": index_prices(NO_BARS),
+    }
     figure = drawn(lines)
     assert [(trace["name"], trace["x"], trace["y"]) for trace in figure["data"]] == [
         (name, line["time_ms"].to_list(), line["value"].to_list()) for name, line in lines.items()
@@ -37,7 +41,7 @@ def test_every_instrument_is_a_line_of_its_own() -> None:
 
 
 def test_the_figure_shows_all_of_the_range_and_all_values() -> None:
-    layout = drawn({"BBB": indexed(bars_of([4, 5, 2], from_ms=NOON_MS))})["layout"]
+    layout = drawn({"BBB": index_prices(bars_of([4, 5, 2], from_ms=NOON_MS))})["layout"]
     assert layout["xaxis"]["autorangeoptions"]["include"] == [FROM_MS, TO_MS]
     low, high = layout["yaxis"]["range"]
     assert low < 50
@@ -46,7 +50,7 @@ def test_the_figure_shows_all_of_the_range_and_all_values() -> None:
 
 
 def test_a_price_that_stands_still_has_an_axis_all_the_same() -> None:
-    low, high = drawn({"BBB": indexed(bars_of([4, 4], from_ms=NOON_MS))})["layout"]["yaxis"]["range"]
+    low, high = drawn({"BBB": index_prices(bars_of([4, 4], from_ms=NOON_MS))})["layout"]["yaxis"]["range"]
     assert low < 100 < high
 
 
@@ -66,10 +70,11 @@ def test_the_table_has_a_row_for_each_instrument() -> None:
 
 
 def test_the_figure_in_words_tells_the_best_first() -> None:
-    lines = {"AAA": indexed(bars_of([4, 3])), "BBB": indexed(bars_of([4, 5])), "CCC": indexed(NO_BARS)}
+    lines = {"AAA": index_prices(bars_of([4, 3])), "BBB": index_prices(bars_of([4, 5])), "CCC": index_prices(NO_BARS)}
     assert (
-        compare_in_words(lines) == "Prices since the start of the range: BBB up 25.00 percent, AAA down 25.00 percent."
+        describe_comparison(lines)
+        == "Prices since the start of the range: BBB up 25.00 percent, AAA down 25.00 percent."
     )
-    assert compare_in_words({"CCC": pl.DataFrame(schema=indexed(NO_BARS).schema)}) == (
-        "Prices of several instruments; none of them has bars in this time."
+    assert describe_comparison({"CCC": pl.DataFrame(schema=index_prices(NO_BARS).schema)}) == (
+        "Prices of several instruments; none of them has bars in this range."
     )

@@ -5,13 +5,13 @@ from math import nan
 import polars as pl
 import pytest
 
-from bar.frames import Frame, parse_frame
-from bar.reader import BarQuery, BarReader
-from charts.studied import studied
-from charts.studies import parse_studies, study_lines
-from control.home import Home
-from tests.charts.bars import DAY_MS, MIDNIGHT_MS
-from tests.pages.stores import Stores
+from barmill.charts.candles import bars_with_studies
+from barmill.charts.studies import parse_studies, study_lines
+from barmill.model.frames import Frame, parse_frame
+from barmill.platform.home import Home
+from barmill.storage.reader import BarQuery, BarReader
+from tests.support.chart_bars import DAY_MS, MIDNIGHT_MS
+from tests.support.stores import Stores
 
 AAA = "AAA/USD"
 STUDIES = parse_studies("sma:5,bb:5:2,vwap,volavg:5,atr:5,ema:5,macd:3:5:3,rsi:5")
@@ -49,31 +49,33 @@ def test_the_lines_are_those_over_all_bars(reader: Counting, frame: str, begin_s
     of_frame = parse_frame(frame)
     from_ms = MIDNIGHT_MS + DAY_MS - 3_600_000 + 1_000 * begin_s
     query = BarQuery(AAA, of_frame, from_ms, from_ms + 1_800_000)
-    bars, lines = studied(reader.read, query, STUDIES)
+    bars, lines = bars_with_studies(reader.read, query, STUDIES)
     everything = reader.read(BarQuery(AAA, of_frame))
     shown = everything["start_ms"].is_in(bars["start_ms"].to_list())
     expected = study_lines(everything, STUDIES)
     assert bars.equals(reader.read(query))
     for line, whole in zip(lines, expected, strict=True):
-        found, wanted = (pl.Series(one.values, dtype=pl.Float64).fill_null(nan) for one in (line, whole))
+        found, wanted = (pl.Series(study_line.values, dtype=pl.Float64).fill_null(nan) for study_line in (line, whole))
         assert line.label == whole.label
         assert found.to_list() == pytest.approx(wanted.filter(shown).to_list(), rel=1e-7, abs=1e-7, nan_ok=True)
 
 
 def test_the_day_before_a_second_is_read_as_hours_minutes_and_seconds(reader: Counting) -> None:
     from_ms = MIDNIGHT_MS + DAY_MS + 5_000_000
-    bars, _ = studied(reader.read, BarQuery(AAA, Frame(1_000), from_ms, from_ms + 60_000), parse_studies("vwap"))
+    bars, _ = bars_with_studies(
+        reader.read, BarQuery(AAA, Frame(1_000), from_ms, from_ms + 60_000), parse_studies("vwap")
+    )
     assert [query.frame.text for query in reader.queries[1:]] == ["1h", "1m", "1s"]
     assert reader.rows - bars.height <= 23 + 59 + 59
 
 
 def test_without_studies_nothing_more_is_read(reader: Counting) -> None:
     query = BarQuery(AAA, Frame(60_000), newest=10)
-    bars, lines = studied(reader.read, query, ())
+    bars, lines = bars_with_studies(reader.read, query, ())
     assert (bars.height, lines, reader.queries) == (10, [], [query])
 
 
 def test_of_no_bars_the_lines_are_empty(reader: Counting) -> None:
-    bars, lines = studied(reader.read, BarQuery("ZZZ", Frame(60_000)), STUDIES)
+    bars, lines = bars_with_studies(reader.read, BarQuery("ZZZ", Frame(60_000)), STUDIES)
     assert bars.height == 0
     assert {len(line.values) for line in lines} == {0}

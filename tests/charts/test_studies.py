@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charts.studies import (
+from barmill.charts.studies import (
     STUDIES,
     Study,
     StudyError,
@@ -20,8 +20,8 @@ from charts.studies import (
     study_lines,
     warm_up,
 )
-from tests.charts.bars import DAY_MS, MIDNIGHT_MS, bars_of
-from tests.pages.bars import NO_BARS, THREE_BARS
+from tests.support.chart_bars import DAY_MS, MIDNIGHT_MS, bars_of
+from tests.support.page_bars import NO_BARS, THREE_BARS
 
 EVERY_STUDY = "sma:20,ema:50,bb:20:2,vwap,rsi:14,macd:12:26:9,atr:14,volavg:20"
 PRICES = [round(100 + 5 * math.sin(place / 7) + math.sin(place), 3) for place in range(120)]
@@ -60,14 +60,14 @@ def test_numbers_left_out_are_the_usual_ones_and_nothing_is_there_twice() -> Non
     ("text", "sentence"),
     [
         ("wma:3", "'wma' is not a study; choose from sma, ema, bb, vwap, rsi, macd, atr, volavg."),
-        ("sma:1", "'1' cannot be the length: write a whole number from 2 to 500."),
-        ("sma:2.5", "'2.5' cannot be the length: write a whole number from 2 to 500."),
-        ("ema:501", "'501' cannot be the length: write a whole number from 2 to 500."),
-        ("bb:20:nan", "'nan' cannot be the deviations: write a number from 0.1 to 10."),
+        ("sma:1", "'1' is not valid for the length: write a whole number from 2 to 500."),
+        ("sma:2.5", "'2.5' is not valid for the length: write a whole number from 2 to 500."),
+        ("ema:501", "'501' is not valid for the length: write a whole number from 2 to 500."),
+        ("bb:20:nan", "'nan' is not valid for the deviations: write a number from 0.1 to 10."),
         ("rsi:14:2", "'rsi:14:2' has too many numbers; write it like rsi:14."),
         ("vwap:5", "'vwap:5' has too many numbers; write it like vwap."),
-        ("macd:26:12:9", "'macd:26:12:9' does not fit: the fast length must be smaller than the slow one."),
-        (",".join(f"sma:{length}" for length in range(2, 15)), "These are 13 studies; choose 12 at most."),
+        ("macd:26:12:9", "'macd:26:12:9' is invalid: the fast length must be smaller than the slow length."),
+        (",".join(f"sma:{length}" for length in range(2, 15)), "There are 13 studies; choose at most 12."),
     ],
 )
 def test_what_names_no_study_is_refused_in_one_sentence(text: str, sentence: str) -> None:
@@ -80,9 +80,12 @@ def test_what_names_no_study_is_refused_in_one_sentence(text: str, sentence: str
 def test_any_choice_of_studies_survives_the_link(names: list[str], data: st.DataObject) -> None:
     studies = []
     for name in names:
-        spans = [st.integers(int(max(one.least, 1)), int(one.most)) for one in STUDIES[name].parameters]
+        spans = [
+            st.integers(int(max(parameter.minimum, 1)), int(parameter.maximum))
+            for parameter in STUDIES[name].parameters
+        ]
         studies.append(Study(name, tuple(float(data.draw(span)) for span in spans)))
-    fits = dict.fromkeys(one for one in studies if one.name != "macd" or one.numbers[0] < one.numbers[1])
+    fits = dict.fromkeys(study for study in studies if study.name != "macd" or study.numbers[0] < study.numbers[1])
     assert parse_studies(studies_text(tuple(fits))) == tuple(fits)
 
 
@@ -140,7 +143,7 @@ def test_macd_is_the_distance_of_two_averages_and_its_histogram_that_to_its_own(
     # TA-Lib begins both averages at the same bar, the 26th.
     fast = averaged(PRICES[26:], fmean(PRICES[14:26]), 2 / 13)
     slow = averaged(PRICES[26:], fmean(PRICES[:26]), 2 / 27)
-    expected = [one - other for one, other in zip(fast, slow, strict=True)]
+    expected = [value - other for value, other in zip(fast, slow, strict=True)]
     assert found[""][33:] == pytest.approx(expected[7:], rel=1e-7)
     assert found[""][:33] == [None] * 33
     for line, signal, histogram in zip(*(found[name][33:] for name in ("", " signal", " histogram")), strict=True):

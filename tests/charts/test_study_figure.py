@@ -6,12 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from bar.frames import parse_frame
-from bar.model import BarState
-from charts.studies import parse_studies, study_lines
-from charts.study_figure import Gap, study_figure, study_in_words
-from tests.charts.bars import bars_of
-from tests.pages.bars import NO_BARS, NOON_MS, THREE_BARS
+from barmill.charts.studies import parse_studies, study_lines
+from barmill.charts.study_figure import Gap, describe_study, study_figure
+from barmill.model.bar import BarState
+from barmill.model.frames import parse_frame
+from tests.support.chart_bars import bars_of
+from tests.support.page_bars import NO_BARS, NOON_MS, THREE_BARS
 
 MINUTE = parse_frame("1m")
 _MIN_MS = 60_000
@@ -151,8 +151,8 @@ def test_no_bars_make_an_empty_figure() -> None:
 
 def test_the_figure_in_words() -> None:
     lines = study_lines(THREE_BARS, parse_studies("sma:2,rsi:14"))
-    assert study_in_words(THREE_BARS, "AAA/USD", MINUTE, lines) == (
+    assert describe_study(THREE_BARS, "AAA/USD", MINUTE, lines) == (
         "Candles of AAA/USD, 3 bars of 1m from 12:00 to 12:03 UTC: unchanged at 0.00 percent to 10.500, between 10.000"
         " and 11.250; the newest bar is forming. At the end: SMA 2 10.375, RSI 14 no value yet."
     )
-    assert study_in_words(NO_BARS, "AAA/USD", MINUTE) == "A chart of AAA/USD in 1m bars; there are none yet."
+    assert describe_study(NO_BARS, "AAA/USD", MINUTE) == "A chart of AAA/USD in 1m bars; there are none yet."

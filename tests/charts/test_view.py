@@ -3,14 +3,13 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from bar.frames import parse_frame
-from bar.model import BarState
-from bar.reader import BarQuery
-from charts.as_of import revised_since
-from charts.candles import candles
-from charts.studies import StudyLine, parse_studies
-from charts.view import ChartView
-from tests.pages.bars import NO_BARS, NOON_MS, THREE_BARS
+from barmill.charts.candles import candles
+from barmill.charts.studies import StudyLine, parse_studies
+from barmill.charts.view import ChartView, count_revised
+from barmill.model.bar import BarState
+from barmill.model.frames import parse_frame
+from barmill.storage.reader import BarQuery
+from tests.support.page_bars import NO_BARS, NOON_MS, THREE_BARS
 
 MINUTE = parse_frame("1m")
 PLAIN = ChartView("AAA/USD", MINUTE)
@@ -88,12 +87,12 @@ def test_a_synthetic_bar_is_marked() -> None:
 
 def test_bars_that_changed_since_are_counted() -> None:
     later = THREE_BARS.with_columns(close=pl.when(pl.col("revision") == 2).then(9.0).otherwise("close"))
-    assert revised_since(THREE_BARS, THREE_BARS) == 0
-    assert revised_since(THREE_BARS, later) == 1
-    assert revised_since(THREE_BARS[:1], later) == 0
-    assert revised_since(NO_BARS, later) == 0
+    assert count_revised(THREE_BARS, THREE_BARS) == 0
+    assert count_revised(THREE_BARS, later) == 1
+    assert count_revised(THREE_BARS[:1], later) == 0
+    assert count_revised(NO_BARS, later) == 0
 
 
 def test_a_volume_that_came_later_is_a_change_and_one_that_never_came_is_none() -> None:
     later = THREE_BARS.with_columns(volume=pl.col("volume").fill_null(1.5))
-    assert revised_since(THREE_BARS, later) == 1
+    assert count_revised(THREE_BARS, later) == 1

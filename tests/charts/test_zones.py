@@ -3,7 +3,7 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from charts.zones import clock_ms, on_the_clock, time_ms_of, zone_names, zone_of
+from barmill.charts.view import clock_ms, local_time, time_ms_of, zone_names, zone_of
 
 NOON_MS = 1_764_072_000_000  # 2025-11-25 12:00:00 UTC
 _HOUR_MS = 3_600_000
@@ -47,5 +47,5 @@ def test_in_autumn_clocks_show_one_hour_twice() -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
 def test_what_is_picked_on_the_clock_is_the_time_it_showed(zone: str) -> None:
-    assert time_ms_of(on_the_clock(NOON_MS, zone), zone) == NOON_MS
-    assert on_the_clock(NOON_MS, "Asia/Kolkata") == datetime(2025, 11, 25, 17, 30)
+    assert time_ms_of(local_time(NOON_MS, zone), zone) == NOON_MS
+    assert local_time(NOON_MS, "Asia/Kolkata") == datetime(2025, 11, 25, 17, 30)

@@ -1,4 +1,4 @@
-"""`audit` at the command line: the list, and the proof that nobody has worked on it."""
+"""`audit` at the command line: the list, and the check of the hash chain."""
 
 import json
 import sqlite3
@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from barmill.audit.accounts import account_migrations
+from barmill.audit.actions import action
+from barmill.audit.roles import Actor
+from barmill.audit.trail import Stage, audit_migrations
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import open_control_db
 from cli.main import main
-from control.actions import action
-from control.audit import Stage, audit_migrations
-from control.database import open_control_db
-from control.home import Home
-from control.people.accounts import account_migrations
-from control.people.roles import Actor
 
 Audit = Callable[..., tuple[int, str, str]]
 TAMPERING = "DROP TRIGGER audit_no_update; UPDATE audit SET actor = 'eve' WHERE number = 2"
@@ -67,7 +67,7 @@ def test_the_trail_is_listed_the_newest_first(audit: Audit, written: list[str]) 
     code, out, err = audit("list", "--json")
     assert (code, err) == (0, "")
     records = shown(out)
-    assert [one["number"] for one in records] == [3, 2, 1]
+    assert [record["number"] for record in records] == [3, 2, 1]
     assert records[-1] | {"time_ms": 0, "hash": ""} == {
         "number": 1,
         "time_ms": 0,
@@ -100,7 +100,7 @@ def test_a_search_narrows_the_list(audit: Audit, written: list[str]) -> None:
         (["--to", "2000-01-01T00:00:00Z"], []),
         (["--from", "0", "--to", "2100-01-01T00:00:00+02:00"], [3, 2, 1]),
     ):
-        assert [one["number"] for one in shown(audit("list", "--json", *arguments)[1])] == numbers
+        assert [record["number"] for record in shown(audit("list", "--json", *arguments)[1])] == numbers
 
 
 def test_a_time_that_nobody_understands_is_one_sentence(audit: Audit, written: list[str]) -> None:
@@ -116,7 +116,7 @@ def test_a_whole_trail_is_verified_with_its_head(audit: Audit, written: list[str
     head = shown(audit("list", "--json")[1])[0]["hash"]
     assert (code, err) == (0, "")
     assert check == {"records": len(written), "head": head, "problem": "", "intact": True}
-    assert audit("verify-log")[1] == f"The audit log is whole and unchanged: 3 records, newest hash {head}.\n"
+    assert audit("verify-log")[1] == f"The audit log is complete and unchanged: 3 records, newest hash {head}.\n"
     assert audit("verify-log", "--head", head)[0] == 0
 
 
@@ -125,7 +125,9 @@ def test_a_trail_that_was_worked_on_is_no_success(audit: Audit, home: Home, writ
     tamper(home)
     code, out, err = audit("verify-log")
     assert (code, out) == (1, "")
-    assert err.startswith("barmill: The audit log was tampered with. Record 2 was changed after it was written. ")
+    assert err.startswith(
+        "barmill: The audit log was changed after it was written. Record 2 was changed after it was written. "
+    )
     assert err.count("\n") == 1
     code, out, err = audit("verify-log", "--json")
     check = json.loads(out)
@@ -137,4 +139,4 @@ def test_a_trail_that_was_replaced_lacks_the_hash_that_was_noted(audit: Audit, w
     assert written
     code, _, err = audit("verify-log", "--head", "f" * 64)
     assert code == 1
-    assert "The log was replaced: the hash you noted is not in it." in err
+    assert "The log was replaced: it does not contain the noted hash." in err

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from barmill.platform.home import Home
 from cli.main import main
-from control.home import Home
-from tests.bars.test_rollup import MINUTE_MS, NAME, seconds, stored
+from tests.support.rollup import MINUTE_MS, NAME, seconds, stored
 
 
 @pytest.fixture
@@ -64,10 +64,20 @@ def test_a_frame_that_cannot_be_made_names_those_there_are(home: Home, capsys: p
     minutes = seconds((0, 5.0)).with_columns(frame=pl.lit("1m"))
     stored(home.bars_db, minutes).close()
     assert main(["bars", "--instrument", NAME, "--frame", "90s"]) == 1
-    assert "There are no 90s bars of A/USD, nor any to make them of; it has 1m." in capsys.readouterr().err
+    assert (
+        "There are no 90s bars of A/USD, and no bars to make them from; its frames are 1m." in capsys.readouterr().err
+    )
 
 
-def test_no_bars_is_no_number_of_bars(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["0", "abc", "-1", "1e3"])
+def test_no_bars_is_no_number_of_bars(capsys: pytest.CaptureFixture[str], text: str) -> None:
     with pytest.raises(SystemExit):
-        main(["bars", "--instrument", NAME, "--frame", "1s", "--newest", "0"])
-    assert "0 is not a number of bars" in capsys.readouterr().err
+        main(["bars", "--instrument", NAME, "--frame", "1s", f"--newest={text}"])
+    assert f"{text} is not a number of bars; write a whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "abc", "65536", "80.5"])
+def test_what_is_no_port_is_a_sentence(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["up", "--port", text])
+    assert f"{text} is not a port; use one from 1 to 65535." in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,20 +10,21 @@ from typing import Any
 import polars as pl
 import pytest
 
-from bar.frames import parse_frame, parse_frames
-from bar.reader import BarQuery, BarReader
-from bar.recompute import bars as recomputed
-from benchmarks import batch_once, queries_once
-from benchmarks.compare import differences
+from barmill.model.frames import parse_frame, parse_frames
+from barmill.model.recompute import bars as recomputed
+from barmill.model.tick import TICK_SCHEMA
+from barmill.platform.home import REPO_ROOT
+from barmill.storage.reader import BarQuery, BarReader
+from benchmarks import batch, goals, parts, queries, start
 from benchmarks.latency import delays, overtaken, percentiles
-from benchmarks.peers.environment import PeerMissingError, peer_python
-from benchmarks.replay import by_instruments
+from benchmarks.parts import Scale
+from benchmarks.peers.compare import PeerMissingError, peer_python
+from benchmarks.replay import by_instruments, differences
 from benchmarks.report import as_text
-from benchmarks.scale import Scale
+from benchmarks.runs import read_run, save
 from benchmarks.ticks import JITTER_MS, tick_file
-from benchmarks.usage import CommandFailedError, busy_seconds, measure, others_share
-from control.home import REPO_ROOT
-from feed.tick import TICK_SCHEMA
+from benchmarks.usage import CommandFailedError, busy_seconds, machine, measure, others_share
+from tests.support.bench import bench
 
 
 def test_generated_ticks_are_the_same_every_time_and_a_longer_file_begins_like_a_shorter_one(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_batch_makes_the_bars_of_the_reference(tmp_path: Path) -> None:
         sequence=pl.col("sequence").cast(pl.Int64),
     ).select(*TICK_SCHEMA, "sequence")
     reference = pl.concat(recomputed(ticks, frame) for frame in parse_frames("1s,1m,1h"))
-    found = differences(reference, batch_once.bars(path))
+    found = differences(reference, batch.bars(path))
     assert found == {
         "bars": reference.height,
         "only_in_barmill": 0,
@@ -149,7 +149,8 @@ def test_others_share_is_what_is_left_of_the_busy_time() -> None:
 
 def test_a_peer_that_cannot_be_installed_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(PeerMissingError, match=r"^Bytewax could not be installed beside Barmill: .+$"):
+    sentence = r"^Bytewax and DuckDB could not be installed for the comparison: .+ -m pip --python .+ install .+$"
+    with pytest.raises(PeerMissingError, match=sentence):
         peer_python(tmp_path / "peers")
 
 
@@ -157,23 +158,27 @@ def test_the_program_of_the_peer_is_pinned_with_hashes() -> None:
     lock = (REPO_ROOT / "benchmarks" / "peers" / "requirements.lock").read_text()
     packages = [line for line in lock.splitlines() if "==" in line]
     assert any(line.startswith("bytewax==0.21.") for line in packages)
+    assert any(line.startswith("duckdb==") for line in packages)
     assert lock.count("--hash=sha256:") >= len(packages)
     assert "://" not in lock
 
 
 @pytest.mark.slow
 def test_replay_figures_come_from_a_real_replay_and_its_bars_equal_the_batch(tmp_path: Path) -> None:
-    result = bench(tmp_path, "replay")
+    earlier = save(tmp_path / "earlier", {"started_utc": "2026-11-30T20:00:00Z", "size": "full", "commit": "abc"})
+    result = bench(tmp_path, "replay", compare=earlier)
+    assert result["compared_with"]["commit"] == "abc"
     part = result["replay"]
-    assert [one["ticks"] for one in part["sizes"]] == [20_000, 40_000, 20_000]
-    for one in (*part["sizes"], part["between_sizes"]):
-        assert {"cpu_s_per_million_ticks", "taskmanager_cpu_s_per_million_ticks"} <= one.keys()
-    for one in part["sizes"]:
-        assert 0 < one["startup_s"] <= one["total_s"]
-        assert 0 < one["taskmanager_cpu_s_per_million_ticks"] < one["cpu_s_per_million_ticks"]
-        assert one["bars"] > 40
-        assert one["intake_ticks_per_s"] > 0
-        assert one["ticks_in_log_when_folding_began"] <= one["ticks"]
+    assert result["figures"]["replay.cpu_s_per_million"] == part["between_sizes"]["cpu_s_per_million_ticks"]
+    assert [size["ticks"] for size in part["sizes"]] == [20_000, 40_000, 20_000]
+    for figures in (*part["sizes"], part["between_sizes"]):
+        assert {"cpu_s_per_million_ticks", "taskmanager_cpu_s_per_million_ticks"} <= figures.keys()
+    for size in part["sizes"]:
+        assert 0 < size["startup_s"] <= size["total_s"]
+        assert 0 < size["taskmanager_cpu_s_per_million_ticks"] < size["cpu_s_per_million_ticks"]
+        assert size["bars"] > 40
+        assert size["intake_ticks_per_s"] > 0
+        assert size["ticks_in_log_when_folding_began"] <= size["ticks"]
     assert isinstance(part["between_sizes"]["disturbed"], bool)
     for floor in part["polars_batch"]:
         assert floor["bars_compared"]["unequal"] == 0
@@ -195,6 +200,21 @@ def test_instrument_figures_leave_start_up_out(tmp_path: Path) -> None:
     assert {"ticks_per_s_after_startup", "cpu_s_per_million_ticks_without_startup"} <= row.keys()
 
 
+def test_commands_are_measured_against_their_goal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "_RUNS", 1)
+    part = start.commands(None, tmp_path, lambda _: None)
+    assert {"status", "instrument list"} <= part["runs"].keys()
+    assert all(run["cpu_s"] > 0 for run in part["runs"].values())
+    result = {"machine": machine(), "commands": part, "start": {"ticks": 1, **part["runs"]["status"]}}
+    printed = as_text(result)
+    assert printed.count("status") == printed.count("replay") == 1
+    figures = goals.figures_of(result)
+    assert figures["commands.status"] == figures["start.replay_cpu_s"] == part["runs"]["status"]["cpu_s"]
+    goals_by_key = {figure.key: figure.goal for figure in goals.FIGURES}
+    assert goals_by_key["commands.status"] == 0.5
+    assert goals_by_key["start.replay_cpu_s"] == 8
+
+
 @pytest.mark.slow
 def test_live_figures_come_from_all_processes_of_a_running_barmill(tmp_path: Path) -> None:
     result = bench(tmp_path, "live")
@@ -206,11 +226,29 @@ def test_live_figures_come_from_all_processes_of_a_running_barmill(tmp_path: Pat
     assert part["delay_ms"]["stamp_to_visible_ms"]["p50"] > part["delay_ms"]["log_to_visible_ms"]["p50"] > 0
     names = {"jobmanager", "taskmanager", "market", "ingest", "controller", "app", "supervisor"}
     assert part["processes"].keys() == names
-    assert all(0 < one["proportional_mb"] <= one["resident_mb"] for one in part["processes"].values())
-    total = sum(one["resident_mb"] for one in part["processes"].values())
+    assert all(0 < process["proportional_mb"] <= process["resident_mb"] for process in part["processes"].values())
+    total = sum(process["resident_mb"] for process in part["processes"].values())
     assert part["all_processes"]["resident_mb"] == pytest.approx(total, abs=1)
     assert "stamp to visible" in as_text(result)
     assert not (tmp_path / "bench" / "live").exists()
+
+
+def test_figures_at_rest_come_from_the_usual_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = {"resident_mb": 1.0, "proportional_mb": 0.5, "cpu_share_of_one_core": 0.25}
+    calls = list[tuple[str, ...]]()
+
+    def measured(_home: Path, *arguments: str, keep: bool) -> dict[str, Any]:
+        assert keep
+        calls.append(arguments)
+        delays = {"stamp_to_visible_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0}}
+        shares = {"ticks_per_s": 120, "window_s": 5, "other_programs_share_of_all_cores": 0.1, "delay_ms": delays}
+        return {**shares, "processes": {"app": process, "market": process}}
+
+    monkeypatch.setattr(parts, "_in_process", measured)
+    part = parts.rest(parts.tiny(1_000), tmp_path, lambda _: None)
+    assert calls == [("live", "delay", "--warm-up", "3", "--window", "5", "--rate", "1.0")]
+    assert part["all_processes"]["cpu_share_of_one_core"] == 0.5
+    assert "At rest, no page open: 120 ticks/s for 5 s" in as_text({"machine": machine(), "rest": part})
 
 
 @pytest.mark.slow
@@ -224,7 +262,17 @@ def test_pick_figures_come_from_a_feed_that_follows(tmp_path: Path) -> None:
 
 
 def test_query_figures_come_from_stores_of_the_sizes_asked_for(tmp_path: Path) -> None:
-    result = bench(tmp_path, "queries")
+    result = bench(tmp_path, "queries", "bulk", "moves")
+    assert result["bulk"]["bulk_bars_per_cpu_s"] == result["figures"]["bulk.bars_per_cpu_s"] > 0
+    assert result["moves"]["bars"] == 20_000
+    assert result["moves"]["compare"]["in_blocks"] > 0
+    assert result["figures"]["moves.bars"] == result["figures"]["moves.answers"] == 0
+    for figure in goals.FIGURES:
+        is_measured = figure.part in ("queries", "bulk", "moves")
+        assert (result["figures"][figure.key] is not None) == is_measured, figure.key
+    (stored,) = (tmp_path / "bench" / "runs").iterdir()
+    assert json.loads(stored.read_text()) == result
+    assert read_run(stored).figures == result["figures"]
     small, large = result["queries"]["sizes"]
     assert (small["bars"], large["bars"]) == (20_000, 40_000)
     assert large["size_mb"] > small["size_mb"] > 0
@@ -234,12 +282,14 @@ def test_query_figures_come_from_stores_of_the_sizes_asked_for(tmp_path: Path) -
         assert result["queries"]["p95_times"][question] > 0
     assert {"chart 1s", "update 1m", "as of 5m", "compare five"} <= small["query_ms"].keys()
     assert "chart 30m" in as_text(result)
-    assert not (tmp_path / "bench" / "queries").exists()
+    assert "Bulk read of 20,000 bars" in as_text(result)
+    assert "1 kills during a move: 0 bars differ" in as_text(result)
+    assert [path.name for path in (tmp_path / "bench").iterdir()] == ["runs"]
 
 
 def test_the_store_that_is_asked_holds_what_views_show(tmp_path: Path) -> None:
     path = tmp_path / "bars.sqlite"
-    queries_once.make_store(path, 20_000)
+    queries.make_store(path, 20_000)
     with closing(BarReader.open(path)) as reader:
         names = reader.instruments()
         assert sum(bars for bars, _ in reader.totals().values()) == pytest.approx(20_000, rel=0.01)
@@ -247,12 +297,3 @@ def test_the_store_that_is_asked_holds_what_views_show(tmp_path: Path) -> None:
             bars = reader.read(BarQuery(names[0], parse_frame(frame), newest=5))
             assert bars["end_ms"][-1] == reader.newest(names[0], "1s", 1)["end_ms"][0]
         assert reader.read(BarQuery(names[0], parse_frame("1s")))["revision"].sum() > 0
-
-
-def bench(home: Path, part: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "cli.main", "bench", "--json", "--ticks", "20000", "--only", part]
-    environment = {**os.environ, "BARMILL_HOME": str(home), "PYTHONPATH": str(REPO_ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr + done.stdout
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result

@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks.latency import shown
+from barmill.platform.home import PYTHON_PATH
+from benchmarks.latency import first_shown_ns
 from benchmarks.report import as_text
 from benchmarks.sessions import summary
-from control.home import REPO_ROOT
-from tests.cli.test_bench import bench
+from tests.support.bench import bench
 
 MS = 1_000_000
 
@@ -26,7 +26,7 @@ def test_a_tick_is_on_the_chart_with_the_first_update_whose_bar_holds_as_many() 
         {"start_ms": pl.Int64, "ticks": pl.Int64, "at_ns": pl.Int64},
         orient="row",
     )
-    assert shown(ticks, 1_000, updates).to_list() == [10, 20, 20, None, 40]
+    assert first_shown_ns(ticks, 1_000, updates).to_list() == [10, 20, 20, None, 40]
 
 
 def test_slopes_are_those_of_the_time_after_warming_up() -> None:
@@ -72,7 +72,7 @@ def test_chart_figures_come_from_a_chart_in_a_browser(tmp_path: Path) -> None:
 @pytest.mark.browser
 def test_sessions_left_open_are_looked_at(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.sessions", "0.3", "--sessions", "2", "--home", str(tmp_path / "home")]
-    environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
+    environment = {**os.environ, "PYTHONPATH": PYTHON_PATH}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from bar.clock import now_ms
+from barmill.audit.roles import Actor
+from barmill.ingest.connection.state import ConnectionState, Phase
+from barmill.ingest.feeds.feed import feeds_of
+from barmill.platform.clock import now_ms
+from barmill.platform.home import Home
+from barmill.secrets.store import KeyStore
 from cli import main
-from control.feeds.store import feeds_of
-from control.home import Home
-from control.keys.store import KeyStore
-from control.people.roles import Actor
-from feed.connection.state import ConnectionState, Phase
-from tests.cli.test_instrument import Said
-from tests.feed.exchanges.rest_server import Reply, always, standing_in
-from tests.standings import reported
+from tests.support.exchanges.rest_server import Reply, always, standing_in
+from tests.support.feed_states import reported
+from tests.support.instrument import Said
 
 
 @pytest.fixture(autouse=True)
@@ -51,20 +51,20 @@ def test_a_feed_from_its_beginning_to_its_end(
 
 def test_the_list_says_how_each_stands(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not running" in say(capsys, "list").out
-    state = ConnectionState(Phase.LIMITED, "It asks for fewer questions.", now_ms(), heard_ms=now_ms(), gaps=1)
+    state = ConnectionState(Phase.LIMITED, "It reports a rate limit.", now_ms(), heard_ms=now_ms(), gaps=1)
     with reported(home, {"market": state}):
         listed = say(capsys, "list").out
         assert listed.startswith("market  limited")
-        assert listed.endswith("It asks for fewer questions.\n")
-        (one,) = say(capsys, "list", "--json").json
-    assert (one["phase"], one["gaps"], one["ticks"]) == ("limited", 1, 0)
+        assert listed.endswith("It reports a rate limit.\n")
+        (feed,) = say(capsys, "list", "--json").json
+    assert (feed["phase"], feed["gaps"], feed["ticks"]) == ("limited", 1, 0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("add", "b"), "Say what it is with --kind"),
-        (("add", "b", "--ready-made", "demo-market"), "wants a key"),
+        (("add", "b"), "Set the kind of feed with --kind"),
+        (("add", "b", "--ready-made", "demo-market"), "needs a key"),
         (("add", "b", "--kind", "kafka"), "bootstrap is missing"),
         (("add", "b", "--kind", "kafka", "--settings", "/nowhere.json"), "cannot be read: No such file"),
         (("show", "b"), "There is no feed named 'b'"),
@@ -100,4 +100,4 @@ def test_settings_are_tried_before_they_are_added(
     assert say(capsys, "try", "--ready-made", "kafka-topic").err.startswith(
         "barmill: A feed of kind kafka cannot be tried"
     )
-    assert feeds_of(home) == [one for one in feeds_of(home) if one.first]
+    assert feeds_of(home) == [feed for feed in feeds_of(home) if feed.is_first]

@@ -1,48 +1,37 @@
 """`barmill instrument`: what it prints, what it changes, and what it refuses."""
 
 import io
-import json
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
+from barmill.audit.roles import Actor
+from barmill.audit.trail import Search, search
+from barmill.ingest.connection.provider import CatalogueEntry
+from barmill.ingest.instruments.selection import InstrumentSelection
+from barmill.ingest.instruments.store import Instruments
+from barmill.platform.feed_settings import FeedSettings
+from barmill.platform.home import Home
 from cli import main
-from control.audit import Search, search
-from control.home import Home
-from control.instruments.store import Instruments
-from control.people.roles import Actor
-from feed.provider import Listed
-from feed.settings import FeedSettings
-from feed.wanted import Wanted
-from tests.feed.test_wanted import Offering
-from tests.pages.stores import Stores
+from tests.support.instrument import Said
+from tests.support.instrument_selection import Offering
+from tests.support.stores import Stores
 
-OFFERED = [Listed("AAA/USD", "Alpha Works", 2, True), Listed("BBB", "Beta", 4, False), Listed("CCC", "Gamma Works")]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
+OFFERED = [
+    CatalogueEntry("AAA/USD", "Alpha Works", 2, True),
+    CatalogueEntry("BBB", "Beta", 4, False),
+    CatalogueEntry("CCC", "Gamma Works"),
+]
 
 
 @pytest.fixture
 def instruments(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instruments]:
     monkeypatch.setenv("BARMILL_HOME", str(home.root))
     with Instruments.open(home) as opened:
-        opened.keep_catalogue("market", OFFERED, None)
+        opened.save_catalogue("market", OFFERED, None)
         yield opened
 
 
@@ -78,11 +67,11 @@ def test_the_list_as_json_is_exactly_this(
         "ticks_per_s": rate,
         "stale": False,
     }
-    assert [(one["instrument"], one["enabled"], one["last_tick_ms"]) for one in listed.json[1:]] == [
+    assert [(listing["instrument"], listing["enabled"], listing["last_tick_ms"]) for listing in listed.json[1:]] == [
         ("BBB", False, None),
         ("CCC", True, None),
     ]
-    assert instruments.wanted("market") == frozenset({"AAA/USD", "CCC"})
+    assert instruments.enabled_names("market") == frozenset({"AAA/USD", "CCC"})
 
 
 @pytest.mark.usefixtures("instruments")
@@ -90,7 +79,7 @@ def test_the_list_can_be_narrowed(capsys: pytest.CaptureFixture[str]) -> None:
     say(capsys, "disable", "BBB")
 
     def names(*arguments: str) -> list[str]:
-        return [one["instrument"] for one in say(capsys, "list", "--json", *arguments).json]
+        return [listing["instrument"] for listing in say(capsys, "list", "--json", *arguments).json]
 
     assert names("--search", "works") == ["AAA/USD", "CCC"]
     assert names("--enabled") == ["AAA/USD", "CCC"]
@@ -114,9 +103,9 @@ def test_several_names_are_reported_one_by_one(instruments: Instruments, capsys:
     assert say(capsys, "disable", "AAA/USD", "bbb").out == "AAA/USD: disabled\nBBB: disabled\n"
     again = say(capsys, "disable", "BBB", "CCC", "ccc")
     assert (again.code, again.out) == (0, "BBB: already disabled\nCCC: disabled\nCCC: duplicate\n")
-    assert instruments.wanted("market") == frozenset()
+    assert instruments.enabled_names("market") == frozenset()
     assert say(capsys, "enable", "CCC").out == "CCC: enabled\n"
-    assert instruments.wanted("market") == frozenset({"CCC"})
+    assert instruments.enabled_names("market") == frozenset({"CCC"})
 
 
 def test_a_list_on_standard_input_is_reported_line_by_line(
@@ -130,7 +119,7 @@ def test_a_list_on_standard_input_is_reported_line_by_line(
         "line 3: AAA/USD: disabled",
         "line 4: BBB: duplicate",
     ]
-    assert instruments.wanted("market") == frozenset()
+    assert instruments.enabled_names("market") == frozenset()
 
 
 def test_one_unknown_name_stops_all_and_is_named(
@@ -143,7 +132,7 @@ def test_one_unknown_name_stops_all_and_is_named(
     assert said.err.startswith("barmill: 'NOPE', 'xxx")
     assert said.err.endswith("so nothing was changed; see ./barmill instrument list.\n")
     assert said.err.count("\n") == 1
-    assert instruments.wanted("market") is None
+    assert instruments.enabled_names("market") is None
 
 
 def test_the_known_ones_are_done_when_that_is_enough(
@@ -152,9 +141,9 @@ def test_the_known_ones_are_done_when_that_is_enough(
     said = say(capsys, "disable", "BBB", "NOPE", "--partial")
     assert (said.code, said.out) == (1, "BBB: disabled\nNOPE: unknown\n")
     assert said.err == (
-        "barmill: Not every name is an instrument of market; the others were done: 1 disabled, 1 unknown.\n"
+        "barmill: Not every name is an instrument of market; the others were changed: 1 disabled, 1 unknown.\n"
     )
-    assert instruments.wanted("market") == frozenset({"AAA/USD", "CCC"})
+    assert instruments.enabled_names("market") == frozenset({"AAA/USD", "CCC"})
 
 
 @pytest.mark.parametrize(("more", "done"), [((), False), (("--partial",), True)])
@@ -178,16 +167,16 @@ def test_the_system_user_is_on_record(instruments: Instruments, capsys: pytest.C
 
 def test_a_refresh_waits_for_the_feed(home: Home, instruments: Instruments, capsys: pytest.CaptureFixture[str]) -> None:
     source, stop = Offering(["DDD"]), threading.Event()
-    with Instruments.open(home) as own, Wanted(own, "market").followed(source, stop):
+    with Instruments.open(home) as own, InstrumentSelection(own, "market").follow(source, stop):
         listed = say(capsys, "list", "--refresh", "--json")
-        assert [one["instrument"] for one in listed.json] == ["DDD"]
+        assert [listing["instrument"] for listing in listed.json] == ["DDD"]
         source.problem = "The market cannot be reached."
         failed = say(capsys, "list", "--refresh", "--json")
     assert (failed.code, failed.out) == (1, "")
     assert failed.err == (
-        "barmill: The catalogue could not be fetched, the old one stays: The market cannot be reached.\n"
+        "barmill: The catalogue could not be fetched, so the old one is kept: The market cannot be reached.\n"
     )
-    assert [one.instrument for one in instruments.catalogue("market")] == ["DDD"]
+    assert [instrument.instrument for instrument in instruments.catalogue("market")] == ["DDD"]
 
 
 @pytest.mark.usefixtures("instruments")
@@ -197,7 +186,7 @@ def test_a_refresh_that_nobody_answers_says_where_to_look(
     monkeypatch.setattr("cli.instrument._REFRESH_TIMEOUT_S", 0.2)
     said = say(capsys, "list", "--refresh")
     assert said.code == 1
-    assert "./barmill status says whether it runs" in said.err
+    assert "./barmill status shows whether it runs" in said.err
 
 
 @pytest.mark.usefixtures("instruments")
@@ -211,9 +200,11 @@ def test_of_files_there_is_nothing_to_pick(home: Home, capsys: pytest.CaptureFix
     assert listed.out.splitlines()[-1].startswith("The feed replay delivers everything its files hold;")
     refused = say(capsys, "disable", "FROM FILE")
     assert refused.code == 1
-    assert "so there is nothing to pick" in refused.err
+    assert "so instruments cannot be enabled or disabled" in refused.err
     assert say(capsys, "list", "--refresh").code == 1
-    assert [one["instrument"] for one in say(capsys, "list", "--provider", "market", "--json").json][:1] == ["AAA/USD"]
+    assert [listing["instrument"] for listing in say(capsys, "list", "--provider", "market", "--json").json][:1] == [
+        "AAA/USD"
+    ]
 
 
 def test_an_empty_home_says_what_to_do(
@@ -235,10 +226,10 @@ def test_an_empty_home_says_what_to_do(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("list", "--provider", "elsewhere"), "There is no feed 'elsewhere' here"),
-        (("enable", "-", "BBB"), "stands alone"),
-        (("enable", "-"), "There is no name on standard input"),
-        (("enable", " "), "Name the instruments to pick."),
+        (("list", "--provider", "elsewhere"), "There is no feed 'elsewhere'; this home"),
+        (("enable", "-", "BBB"), "do not give other names"),
+        (("enable", "-"), "Standard input holds no names"),
+        (("enable", " "), "No instruments are named; name at least one."),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from barmill.audit.roles import Actor
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
 from cli.main import main
-from control.home import Home
-from control.jobs.ledger import JobLedger
-from control.jobs.operations import Outcome
-from control.people.roles import Actor
-from control.waiting import wait_until
-from tests.pages.controller import CAUSE, PlayedController
+from control.jobs.model import Outcome
+from control.jobs.repository import JobRepository
+from tests.support.controller import CAUSE, PlayedController
 
 Job = Callable[..., str]
 
@@ -69,7 +69,10 @@ def as_json(text: str) -> Any:
 
 
 def test_a_home_without_jobs_says_how_to_get_one(job: Job) -> None:
-    assert job("list") == "There is no job yet; ./barmill up makes one, ./barmill job create SPEC.json another.\n"
+    assert (
+        job("list")
+        == "There are no jobs yet; run ./barmill up, which creates the first, or ./barmill job create SPEC.json.\n"
+    )
     assert as_json(job("list", "--json")) == []
 
 
@@ -82,7 +85,7 @@ def test_jobs_are_listed_with_what_scripts_rely_on(job: Job, spec: Callable[...,
         "name": "bars",
         "desired": "running",
         "state": "UNKNOWN",
-        "sentence": "The controller has not looked at the job yet.",
+        "sentence": "The controller has not checked the job yet.",
     }
     assert (first["version"], first["frames"], first["parallelism"]) == (1, "1s,1m,1h", 2)
     assert first["operation"]["kind"] == "start"
@@ -95,7 +98,7 @@ def test_jobs_are_listed_with_what_scripts_rely_on(job: Job, spec: Callable[...,
     line = job("list").splitlines()[0]
     assert line.startswith("bars ")
     assert "should be running" in line
-    assert line.endswith("(start under way: Waiting for the controller.)")
+    assert line.endswith("(start in progress: Waiting for the controller.)")
 
 
 def test_a_spec_comes_from_standard_input_too(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +119,10 @@ def test_a_job_is_shown_with_its_history(home: Home, job: Job, spec: Callable[..
     newest, *_ = shown["runs"]
     assert (newest["id"], newest["end"], newest["cause"]) == (failed.id, "FAILED", CAUSE)
     assert newest["restored_from"] == shown["savepoints"][0]["path"]
-    assert [(one["kind"], one["outcome"]) for one in shown["operations"]] == [("restart", "done"), ("start", "done")]
+    assert [(operation["kind"], operation["outcome"]) for operation in shown["operations"]] == [
+        ("restart", "done"),
+        ("start", "done"),
+    ]
     assert shown["operations"][0]["actor"] == Actor.at_command_line().name
     text = job("show", "bars")
     for part in ("runs\n", "operations\n", "savepoints\n", failed.id, shown["savepoints"][0]["id"], "FAILED"):
@@ -126,10 +132,10 @@ def test_a_job_is_shown_with_its_history(home: Home, job: Job, spec: Callable[..
 def test_what_is_asked_for_is_noted_and_says_who_will_do_it(home: Home, job: Job, spec: Callable[..., str]) -> None:
     job("create", spec())
     said = job("start", "bars")
-    assert said == ("Asked for: start bars. Barmill is not running; it is done once you start it with ./barmill up.\n")
+    assert said == ("Requested: start bars. Barmill is not running; the operation starts with ./barmill up.\n")
     joined = as_json(job("start", "bars", "--json"))
-    with JobLedger.read_only(home) as ledger:
-        (operation,) = ledger.operations("bars", 9)
+    with JobRepository.read_only(home) as repository:
+        (operation,) = repository.operations("bars", 9)
     assert (joined["id"], joined["kind"], joined["wanted"], joined["outcome"]) == (operation.id, "start", {}, None)
 
 
@@ -160,7 +166,7 @@ def test_an_edit_and_a_clone_make_versions_and_jobs(home: Home, job: Job, spec: 
     job("create", spec())
     assert as_json(job("edit", "bars", spec(frames="5m"), "--json")) == {"edited": "bars"}
     assert as_json(job("clone", "bars", "bars-2", "--json")) == {"created": "bars-2"}
-    assert [one["frames"] for one in as_json(job("list", "--json"))] == ["5m", "5m"]
+    assert [job_json["frames"] for job_json in as_json(job("list", "--json"))] == ["5m", "5m"]
     job("start", "bars")
     controller = PlayedController(home)
     controller.done()
@@ -184,16 +190,22 @@ def test_a_savepoint_is_disposed_of_by_its_id(home: Home, job: Job, refused: Job
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["show", "barz"], "There is no job barz; there is bars."),
-        (["start", "barz"], "There is no job barz; there is bars."),
+        (["show", "barz"], "There is no job barz; existing jobs: bars."),
+        (["start", "barz"], "There is no job barz; existing jobs: bars."),
         (["create", "/no/such.json"], "The spec /no/such.json cannot be read: No such file or directory."),
         (["create", "/"], "The spec / cannot be read: Is a directory."),
         (["edit", "bars", "/no/such.json"], "The spec /no/such.json cannot be read: No such file or directory."),
-        (["clone", "bars", "Bars"], "The spec's name is wrong: String should match pattern '^[a-z][a-z0-9-]{0,39}$'."),
-        (["rescale", "bars"], "Say on how many slots: ./barmill job rescale bars N."),
-        (["rescale", "bars", "0"], "The spec's parallelism is wrong: Input should be greater than or equal to 1."),
+        (
+            ["clone", "bars", "Bars"],
+            "The spec's name is invalid: use 1 to 40 lowercase letters, digits and dashes, and start with a letter.",
+        ),
+        (["rescale", "bars"], "The number of slots is missing; run ./barmill job rescale bars N."),
+        (["rescale", "bars", "0"], "The spec's parallelism is invalid: Input should be greater than or equal to 1."),
         (["start", "bars", "--from", "x"], "bars has no savepoint x; ./barmill job show bars lists them."),
-        (["start", "bars", "--wait"], "It is noted, but Barmill is not running; start it with ./barmill up, and it is"),
+        (
+            ["start", "bars", "--wait"],
+            "The operation is queued, but Barmill is not running; start it with ./barmill up.",
+        ),
         (["dispose", "x"], "There is no savepoint x; ./barmill job show NAME lists them."),
     ],
 )
@@ -221,16 +233,16 @@ def test_waiting_ends_with_what_became_of_it(
     code: int,
 ) -> None:
     job("create", spec())
-    monkeypatch.setattr("cli.job.is_at_work", lambda *_: True)
+    monkeypatch.setattr("cli.job.is_running", lambda *_: True)
 
     def play() -> None:
-        with JobLedger.open(home) as ledger:
-            assert wait_until(lambda: ledger.open_operation("bars") is not None, 20)
-            operation = ledger.open_operation("bars")
+        with JobRepository.open(home) as repository:
+            assert wait_until(lambda: repository.open_operation("bars") is not None, 20)
+            operation = repository.open_operation("bars")
             assert operation is not None
-            operation = ledger.advance(operation, sentence="The job is being started.")
+            operation = repository.advance(operation, sentence="The job is being started.")
             if outcome is not None:
-                ledger.finish(operation, outcome, "That is how it ended.", {})
+                repository.finish(operation, outcome, "That is how it ended.", {})
 
     controller = threading.Thread(target=play)
     controller.start()
@@ -241,7 +253,7 @@ def test_waiting_ends_with_what_became_of_it(
     last = {
         Outcome.DONE: (said.out, "That is how it ended.\n"),
         Outcome.FAILED: (said.err, "barmill: That is how it ended.\n"),
-        None: (said.err, "barmill: Not done after 2 s, but still being worked on: The job is being started.\n"),
+        None: (said.err, "barmill: Not finished after 2 s, but still in progress: The job is being started.\n"),
     }[outcome]
     assert last[0].endswith(last[1])
 
@@ -258,6 +270,6 @@ def test_what_stops_with_a_job_is_said_before_it_does(
     said = capsys.readouterr()
     assert json.loads(said.out)["kind"] == ("delete" if end == "delete" else "stop")
     assert said.err == (
-        "Note: Without fives, pages go on with shorter bars of other jobs for 5s, 5m, and ./barmill verify says that"
-        " these have stopped.\n"
+        "Note: Without fives, pages continue with shorter bars of other jobs for 5s, 5m, and ./barmill verify reports"
+        " them as stopped.\n"
     )

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
+from barmill.audit.roles import Actor
+from barmill.platform.home import PYTHON_PATH, Home
+from barmill.secrets.settings import ALL_VARIABLES
+from barmill.secrets.store import MAX_SECRET_BYTES, KeyStore
 from cli.main import main
-from control.home import REPO_ROOT, Home
-from control.keys.settings import ALL_VARIABLES
-from control.keys.store import MAX_SECRET_BYTES, KeyStore
-from control.people.roles import Actor
-from tests.canary import canary, leaks
-from tests.feed.test_key_tests import settle_port
-from tests.feed.test_market_process import KEY, running_market
+from tests.support.canary import canary, leaks
+from tests.support.key_tests import settle_port
+from tests.support.market_process import KEY, running_market
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -30,7 +30,7 @@ def _settings(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ALL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BARMILL_HOME", str(home.root))
-    monkeypatch.setenv("PYTHONPATH", str(REPO_ROOT))
+    monkeypatch.setenv("PYTHONPATH", PYTHON_PATH)
 
 
 def key(*arguments: str, secret: str | bytes = b"") -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def key(*arguments: str, secret: str | bytes = b"") -> subprocess.CompletedProce
 
 
 def key_process(*arguments: str, secret: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, with all that Python says at a start and at an end."""
+    """Run the command in a separate process, including all output of Python at its start and end."""
     command = [sys.executable, "-P", "-m", "cli.main", "key", *arguments]
     done = subprocess.run(command, input=secret, capture_output=True, text=True, check=False, cwd="/")
     return subprocess.CompletedProcess(["key", *arguments], done.returncode, done.stdout, done.stderr)
@@ -97,16 +97,16 @@ def test_a_key_lives_from_its_addition_to_its_end_and_its_secret_is_never_shown(
     assert said[-1].stdout.startswith("The key demo is now at version 2 (fingerprint ")
     assert revealed(home, "demo") == second
     said += [key("history", "demo"), key("history", "demo", "--json"), key("rotate-kek"), key_process("test", "demo")]
-    assert [one["version"] for one in json.loads(said[-3].stdout)] == [2, 1]
+    assert [key["version"] for key in json.loads(said[-3].stdout)] == [2, 1]
     assert revealed(home, "demo") == second
     said.append(key("revoke", "demo"))
-    assert [one["state"] for one in listed()] == ["revoked"]
+    assert [key["state"] for key in listed()] == ["revoked"]
     said += [key("test", "demo"), key("delete", "demo")]
     assert listed() == []
     # No market runs, and a revoked key is not tried: both tests fail, and may show nothing either.
-    failed = [one.args[1] for one in said if one.returncode]
+    failed = [result.args[1] for result in said if result.returncode]
     assert failed == ["test", "test"]
-    output = [text for one in said for text in (one.stdout, one.stderr)]
+    output = [text for result in said for text in (result.stdout, result.stderr)]
     for secret in (first, second):
         assert leaks(secret, home.root, *output) == []
 
@@ -130,10 +130,10 @@ def test_exactly_one_line_end_is_taken_off(home: Home, given: str, kept: str) ->
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (b"", "A key is 1 to 65536 bytes long."),
-        (b"\n", "A key is 1 to 65536 bytes long."),
-        (b"x" * (MAX_SECRET_BYTES + 1), "A key is 1 to 65536 bytes long."),
-        (b"\xff\xfe", "The secret on standard input is not UTF-8 text; give it as its provider did."),
+        (b"", "A key must be 1 to 65536 bytes long."),
+        (b"\n", "A key must be 1 to 65536 bytes long."),
+        (b"x" * (MAX_SECRET_BYTES + 1), "A key must be 1 to 65536 bytes long."),
+        (b"\xff\xfe", "The secret on standard input is not UTF-8 text; copy it again from the provider."),
     ],
 )
 def test_what_cannot_be_a_secret_is_refused(given: bytes, sentence: str) -> None:
@@ -150,7 +150,7 @@ def test_the_longest_secret_fits(home: Home) -> None:
 def test_a_name_that_is_taken_points_to_the_rotation() -> None:
     key("add", "demo", "--provider", "market", secret="one")
     said = refused(key("add", "demo", "--provider", "market", secret="two"))
-    assert "already; give it a new secret with ./barmill key rotate demo" in said
+    assert "already exists; give it a new secret with ./barmill key rotate demo" in said
 
 
 @pytest.mark.parametrize("action", ["rotate", "revoke", "delete", "test", "history"])
@@ -167,29 +167,29 @@ def test_a_last_day_is_kept_warned_of_and_enforced_only_in_the_future() -> None:
     end = datetime.combine(soon + timedelta(days=1), datetime.min.time(), UTC)
     assert near["expires_ms"] == end.timestamp() * 1_000
     assert "The key soon expires in 3 days" in key("list").stdout
-    for date, sentence in (("2001-01-01", "is past"), ("tomorrow", "--expires tomorrow is not a time")):
+    for date, sentence in (("2001-01-01", "is in the past"), ("tomorrow", "--expires tomorrow is not a time")):
         assert sentence in refused(key("add", "x", "--provider", "market", "--expires", date, secret="x"))
 
 
 def test_a_key_may_be_kept_elsewhere(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     done = key("add", "demo", "--provider", "market", "--from", "env:MARKET_KEY")
-    bound = "Feeds may send it to 127.0.0.1, localhost only."
+    bound = "Feeds may send it only to 127.0.0.1, localhost."
     assert done.stdout == f"The key demo is stored as a reference to env:MARKET_KEY. {bound}\n"
     (shown,) = listed()
     assert (shown["reference"], shown["fingerprint"]) == ("env:MARKET_KEY", None)
     monkeypatch.setenv("MARKET_KEY", "elsewhere")
     assert revealed(home, "demo") == "elsewhere"
     assert key("rotate", "demo", "--from", "vault:secret/team#key").returncode == 0
-    assert [one["reference"] for one in listed()] == ["vault:secret/team#key"]
+    assert [key["reference"] for key in listed()] == ["vault:secret/team#key"]
     said = refused(key("rotate", "demo", "--from", "sk-live-4f1dbb0c9a6e42d7"))
-    assert said == "This is no reference to a key; write env:NAME or vault:MOUNT/PATH#FIELD."
+    assert said == "This is not a reference to a key; write env:NAME or vault:MOUNT/PATH#FIELD."
 
 
 def test_at_a_terminal_the_secret_is_asked_for_and_not_echoed(home: Home) -> None:
     secret, shown = canary(), b""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-P", "-m", "cli.main", "key", "add", "demo", "--provider", "market"]
-    # Without a session of its own, it would ask at the terminal that the tests were started from.
+    # Without a separate session, it would prompt at the terminal that the tests were started from.
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as asking:
         os.close(theirs)
         with suppress(OSError):  # the other end is gone
@@ -206,15 +206,15 @@ def test_at_a_terminal_the_secret_is_asked_for_and_not_echoed(home: Home) -> Non
 
 def test_a_key_is_tried_at_the_market(home: Home) -> None:
     key("add", "demo", "--provider", "market", secret=KEY)
-    key("add", "wrong", "--provider", "market", secret="nobody knows this one")
+    key("add", "wrong", "--provider", "market", secret="no market knows this one")
     assert "start Barmill with ./barmill up" in refused(key("test", "demo"))
     with running_market(home) as market:
         settle_port(home, market.port)
         done = key("test", "demo")
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith("The market takes the key; it opens ")
-        assert "no key of the market has" in refused(key("test", "wrong"))
-    assert [one["last_used_ms"] is not None for one in listed()] == [True, True]
+        assert done.stdout.startswith("The market accepts the key; it gives access to ")
+        assert "keys of the market never contain" in refused(key("test", "wrong"))
+    assert [key["last_used_ms"] is not None for key in listed()] == [True, True]
 
 
 def test_the_key_encryption_key_is_rotated_with_counts(home: Home) -> None:
@@ -235,8 +235,8 @@ def test_the_key_encryption_key_is_rotated_with_counts(home: Home) -> None:
         "3 re-wrapped, 0 skipped, 0 failed; the key-encryption key is the key fi"
     )
     with KeyStore.open(home, Actor("ada")) as store:
-        store._db.conn.execute("UPDATE secrets SET version = 9 WHERE name = 'two'")
-        store._db.conn.commit()
+        store.db.conn.execute("UPDATE secrets SET version = 9 WHERE name = 'two'")
+        store.db.conn.commit()
     done = key("rotate-kek", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["failed"] == 1
@@ -247,7 +247,7 @@ def test_a_lost_key_encryption_key_is_one_sentence(home: Home) -> None:
     key("add", "demo", "--provider", "market", secret="x")
     (home.keys / "kek").unlink()
     for arguments in (("add", "other", "--provider", "market"), ("rotate", "demo"), ("rotate-kek",), ("test", "demo")):
-        assert "is missing, and with it the way to read the stored keys" in refused(key(*arguments, secret="x"))
+        assert "is missing, so the stored keys cannot be decrypted" in refused(key(*arguments, secret="x"))
     assert not (home.keys / "kek").exists()
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import COMMANDS, IN_CONTAINERS, main
-from control.home import Home
-from control.machine.ports import PEERS_VARIABLE
-from feed.ticklog import TickLog
-from tests.small_disk import small_disk
+from barmill.platform.home import Home
+from barmill.platform.ports import PEERS_VARIABLE
+from barmill.storage.tick_log import TickLog
+from cli.main import COMMANDS, CONTAINER_COMMANDS, main
+from tests.support.small_disk import small_disk
 
 CALLS = [
     *("up --no-browser", "down", "status", "bars --instrument A --frame 1m", "job list", "job start bars", "verify"),
@@ -33,7 +33,7 @@ CALLS = [
     ),
     *("prepare", "run app", "run jobmanager", "run ingest", "check ingest"),
 ]
-# These write to a folder of their own.
+# These write to a separate folder.
 ELSEWHERE = {"replay", "bench", "test"}
 
 
@@ -57,9 +57,9 @@ def test_a_home_that_cannot_be_written_is_a_sentence(
 ) -> None:
     monkeypatch.setattr("os.execv", lambda *_: pytest.fail("a process was started"))
     tried = {call.split()[0] for call in CALLS}
-    assert tried | ELSEWHERE >= {*COMMANDS, *IN_CONTAINERS} - {"repair"}
+    assert tried | ELSEWHERE >= {*COMMANDS, *CONTAINER_COMMANDS} - {"repair"}
     for call in CALLS:
-        if call.split()[0] in IN_CONTAINERS:
+        if call.split()[0] in CONTAINER_COMMANDS:
             peers = {"app": 1, "market": 2, "jobmanager_rest": 3, "jobmanager_rpc": 4}
             monkeypatch.setenv(PEERS_VARIABLE, json.dumps(peers))
         capsys.readouterr()

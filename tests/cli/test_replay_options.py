@@ -8,8 +8,8 @@ import pytest
 
 from cli import main, replay
 from cli.replay_layout import layout_of
-from control.jobs.replay_run import Outcome
-from tests.bars.ticks import START_MS
+from control.jobs.replay_run import ReplayResult
+from tests.support.ticks import START_MS
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -52,18 +52,18 @@ def test_a_mapping_of_a_feed_is_read_and_options_win(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["--map", "time"], "--map time is not FIELD=COLUMN"),
-        (["--map", "when=ts"], "there is no field when but time, instrument"),
+        (["--map", "when=ts"], "there is no field when; the fields are time, instrument"),
         (["--map", "time=a", "--map", "time=b"], "--map names time twice"),
-        (["--id", "a,,b"], "--id a,,b is no list of different names"),
-        (["--columns", "a,a"], "--columns a,a is no list of different names"),
-        (["--zone", "Mars/Olympus"], "--zone: Mars/Olympus is no time zone"),
-        (["--time-format", "%H:%M:%S"], "--time-format: %H:%M:%S is none of"),
+        (["--id", "a,,b"], "--id a,,b is not a list of different names"),
+        (["--columns", "a,a"], "--columns a,a is not a list of different names"),
+        (["--zone", "Mars/Olympus"], "--zone: Mars/Olympus is not a time zone"),
+        (["--time-format", "%H:%M:%S"], "--time-format: %H:%M:%S is not auto"),
         (["--instrument", "A", "--map", "instrument=s"], "--instrument needs a name"),
         (["--map", "price=a", "--map", "bid=b"], "The price is mapped in several ways"),
         (["--mapping", "nowhere.json"], "--mapping: nowhere.json cannot be read"),
-        (["--mapping", "bad.json"], "--mapping: bad.json is no JSON"),
+        (["--mapping", "bad.json"], "--mapping: bad.json is not JSON"),
         (["--mapping", "empty.json"], "--mapping: empty.json: time: Field required"),
-        (["--mapping", "key.json"], "instrument: {key} means something in a feed only"),
+        (["--mapping", "key.json"], "instrument: {key} is only valid in a feed"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_in_a_sentence(
@@ -84,8 +84,8 @@ def test_an_option_that_makes_no_sense_is_refused_in_a_sentence(
 
 def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     code = main.main(["replay", "--dry-run", *arguments])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 def test_a_dry_run_says_what_was_found_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,12 +95,12 @@ def test_a_dry_run_says_what_was_found_and_makes_nothing(tmp_path: Path, capsys:
     files[1].write_text(f"time,instrument,price\n{START_MS},A,1\n")
     code, out, err = dry_run(capsys, *map(str, files))
     assert (code, err) == (0, "")
-    assert f"Files are read as {files[1]}, {files[0]}" in out
-    assert f"suggestion: {files[0]}: Times fall from row to row; say --newest-first." in out
+    assert f"Files are read in order of time: {files[1]}, {files[0]}" in out
+    assert f"suggestion: {files[0]}: The newest rows are first; use --newest-first." in out
     code, out, _ = dry_run(capsys, "--json", *map(str, files))
-    told = json.loads(out)
-    assert told["files"] == [str(files[1]), str(files[0])]
-    assert [(one["rows"], one["ticks"], one["order"]) for one in told["documents"]] == [
+    inspection = json.loads(out)
+    assert inspection["files"] == [str(files[1]), str(files[0])]
+    assert [(document["rows"], document["ticks"], document["order"]) for document in inspection["documents"]] == [
         (1, 1, "one time"),
         (3, 3, "newest first"),
     ]
@@ -117,7 +117,7 @@ def test_a_dry_run_without_a_tick_is_a_failure(tmp_path: Path, capsys: pytest.Ca
     assert "perhaps --map time=T --map instrument=s --map price=p" in err
 
 
-def ended(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def ended(outcome: ReplayResult, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     code = replay.report(outcome, parsed())
     return code, capsys.readouterr().err
 
@@ -125,33 +125,47 @@ def ended(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
 @pytest.mark.parametrize(
     ("read", "rejected", "sentence"),
     [
-        (0, {}, "holds no rows, so there are no bars"),
+        (0, {}, "has no rows, so there are no bars"),
         (
             3,
             {"bad_time": 2, "bad_number": 1},
-            "--map time=COLUMN, or say how it is written with --time-format or --zone",
+            "--map time=COLUMN, or describe its format with --time-format or --zone",
         ),
-        (2, {"bad_number": 2}, "write --decimal , for commas"),
-        (1, {"broken_line": 1}, "look at them with --rejects REJECTS.csv"),
+        (2, {"bad_number": 2}, "set --decimal , if needed"),
+        (1, {"broken_line": 1}, "write them to a file with --rejects REJECTS.csv"),
     ],
 )
 def test_no_tick_at_all_is_exit_code_1_with_a_hint(
     read: int, rejected: dict[str, int], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, err = ended(Outcome(read, 0, rejected, {}, 1.0, 0.0), capsys)
+    code, err = ended(ReplayResult(read, 0, rejected, {}, 1.0, 0.0), capsys)
     assert code == 1
     assert sentence in err
 
 
+def test_rates_are_stated_only_where_they_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    for folding_s, took, after_startup in (
+        (0.0, "took      10.0 s\n", None),
+        (1.9, "took      10.0 s\n", None),
+        (2.0, "took      10.0 s: 500 ticks/s, 2,500 ticks/s after start-up\n", 2_500),
+    ):
+        outcome = ReplayResult(5_000, 5_000, {}, {"1m": 6}, 10.0, folding_s)
+        assert replay.report(outcome, parsed()) == 0
+        assert took in capsys.readouterr().out
+        assert replay.report(outcome, parsed("--json")) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["ticks_per_s"], found["ticks_per_s_after_startup"]) == (500, after_startup)
+
+
 def test_late_rows_are_explained_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = Outcome(21, 6, {"too_late": 15}, {"1m": 6}, 1.0, 0.0, latest_ms=1_200_000)
+    outcome = ReplayResult(21, 6, {"too_late": 15}, {"1m": 6}, 1.0, 0.0, latest_ms=1_200_000)
     code, err = ended(outcome, capsys)
     assert code == 0
-    assert "15 rows are too far behind their instrument's newest tick; say --sort, or a longer --lateness" in err
+    assert "15 rows are too far behind their instrument's newest tick; use --sort, or a longer --lateness" in err
 
 
 def test_damage_is_named_where_other_rows_were_read(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = Outcome(1_001, 1_000, {"truncated_file": 1}, {"1m": 6}, 1.0, 0.0)
+    outcome = ReplayResult(1_001, 1_000, {"truncated_file": 1}, {"1m": 6}, 1.0, 0.0)
     code, err = ended(outcome, capsys)
     assert code == 0
-    assert "A file is damaged, or ends too early; the rejects say where" in err
+    assert "A file is damaged or truncated; the rejects show where" in err

@@ -9,13 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from bar.store import BarStore
+from barmill.audit.roles import FIRST_START
+from barmill.platform.home import Home
+from barmill.storage.bar_store import BarStore
 from cli.main import main
-from control.home import Home
-from control.jobs.book import JobBook
-from control.people.roles import FIRST_START
-from control.retention.removal import sweep
-from tests.bars.test_rollup import MINUTE_MS, progress, seconds
+from control.jobs.service import JobService
+from control.retention import sweep
+from tests.support.rollup import MINUTE_MS, progress, seconds
 
 Retention = Callable[..., str]
 
@@ -24,8 +24,8 @@ Retention = Callable[..., str]
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("BARMILL_HOME", str(tmp_path))
     home = Home(tmp_path).create()
-    with JobBook.open(home, FIRST_START) as book:
-        book.ensure_default_job()
+    with JobService.open(home, FIRST_START) as service:
+        service.ensure_default_job()
     return home
 
 
@@ -40,14 +40,14 @@ def retention(capsys: pytest.CaptureFixture[str]) -> Retention:
 
 
 def test_all_is_kept_until_somebody_says_otherwise(retention: Retention) -> None:
-    assert retention().startswith("All bars are kept for ever;")
-    said = "1s bars are kept for 7d; older ones go once 1m bars hold them.\n"
+    assert retention().startswith("All bars are kept forever;")
+    said = "1s bars are kept for 7d; older bars are removed once 1m bars replace them.\n"
     assert retention("1s", "168h") == retention() == said
     assert json.loads(retention("1m", "30d", "--into", "1h", "--json")) == {
         **{"frame": "1m", "keep_ms": 2_592_000_000, "into": "1h"},
     }
-    assert retention("1s", "for-ever") == "1s bars are kept for ever.\n"
-    assert retention() == "1m bars are kept for 30d; older ones go once 1h bars hold them.\n"
+    assert retention("1s", "for-ever") == "1s bars are kept forever.\n"
+    assert retention() == "1m bars are kept for 30d; older bars are removed once 1h bars replace them.\n"
 
 
 def test_what_was_removed_is_told(home: Home, retention: Retention) -> None:
@@ -67,9 +67,9 @@ def test_what_was_removed_is_told(home: Home, retention: Retention) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["1s"], "Say how long: ./barmill job retention 1s 7d, or for-ever.\n"),
+        (["1s"], "The duration is missing; run ./barmill job retention 1s 7d, or use for-ever.\n"),
         (["1s", "week"], "TIME week is not a duration; write a whole number and ms, s, m, h or d, such as 5m.\n"),
-        (["1h", "7d"], "No job makes 1h bars together with longer ones"),
+        (["1h", "7d"], "No job makes 1h bars together with longer bars"),
     ],
 )
 def test_what_cannot_be_said_says_how(retention: Retention, arguments: list[str], said: str) -> None:

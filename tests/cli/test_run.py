@@ -1,4 +1,4 @@
-"""Processes that are started one by one, as containers are."""
+"""Processes that are started separately, as containers are."""
 
 import json
 import os
@@ -9,21 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from bar.clock import now_ms
+from barmill.audit.accounts import open_audited_db
+from barmill.audit.roles import Actor
+from barmill.auth.administration import FIRST_ADMIN, PASSWORD_FILE_VARIABLE
+from barmill.auth.sessions import Client, find_session
+from barmill.auth.settings import SignInSettings
+from barmill.auth.sign_in import sign_in
+from barmill.platform.clock import now_ms, wait_until
+from barmill.platform.home import PYTHON_PATH, REPO_ROOT, Home
+from barmill.platform.kafka_settings import KafkaSettings
+from barmill.platform.ports import PEERS_VARIABLE, free_ports
+from barmill.platform.service import is_running
+from barmill.secrets.store import KeyStore
 from cli.main import main
-from control.home import REPO_ROOT, Home
-from control.kafka.settings import KafkaSettings
-from control.keys.store import KeyStore
-from control.machine.ports import PEERS_VARIABLE, free_ports
-from control.machine.service import is_at_work
-from control.machine.system_status import look
-from control.people.database import open_people
-from control.people.first_admin import FIRST_ADMIN, PASSWORD_FILE_VARIABLE
-from control.people.roles import Actor
-from control.people.sessions import Client, signed_in
-from control.people.settings import SignInSettings
-from control.people.sign_in import sign_in
-from control.waiting import wait_until
+from control.system.status import read_status
 
 TIMEOUT_S = 60
 
@@ -34,16 +33,16 @@ def _peers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     peers = {**dict(zip(names, free_ports(5), strict=True)), "kafka_host": "kafka.example"}
     monkeypatch.setenv("BARMILL_HOME", str(home.root))
     monkeypatch.setenv(PEERS_VARIABLE, json.dumps(peers))
-    monkeypatch.setenv("PYTHONPATH", str(REPO_ROOT))
+    monkeypatch.setenv("PYTHONPATH", PYTHON_PATH)
 
 
 @pytest.fixture
 def market() -> Iterator[subprocess.Popen[bytes]]:
     """The demo market, started alone."""
-    one = subprocess.Popen([sys.executable, "-P", "-m", "cli.main", "run", "market"])
-    yield one
-    one.kill()
-    one.wait()
+    process = subprocess.Popen([sys.executable, "-P", "-m", "cli.main", "run", "market"])
+    yield process
+    process.kill()
+    process.wait()
 
 
 def test_a_process_is_run_alone_checked_on_and_ends_when_told_to(market: subprocess.Popen[bytes]) -> None:
@@ -60,12 +59,12 @@ def test_what_does_not_run_is_not_well(name: str) -> None:
 
 def test_a_process_that_the_home_does_not_have_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "shipper"]) == 1
-    assert "This home has no process shipper; it has jobmanager, taskmanager, market" in capsys.readouterr().err
+    assert "This home has no process shipper; choose one of jobmanager, taskmanager, market" in capsys.readouterr().err
 
 
 def test_up_leaves_processes_alone_that_are_started_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up"]) == 1
-    assert f"as {PEERS_VARIABLE} says; unset it" in capsys.readouterr().err
+    assert f"{PEERS_VARIABLE} is set, so the processes are started separately; unset it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["prepare"], ["run", "app"], ["check", "app"]])
@@ -82,7 +81,7 @@ def test_a_home_is_made_ready_as_often_as_one_likes(home: Home) -> None:
     assert (home.tls / "key.pem").is_file()
     with KeyStore.open(home, Actor("a test")) as store:
         assert [key.name for key in store.list()] == ["demo-market"]
-    assert not KafkaSettings.read(home).used
+    assert not KafkaSettings.read(home).is_used
 
 
 def test_with_the_profile_kafka_the_home_goes_over_its_broker(home: Home) -> None:
@@ -102,10 +101,10 @@ def test_the_first_admin_may_have_a_password_from_a_file(
     secret.chmod(0o600)
     monkeypatch.setenv(PASSWORD_FILE_VARIABLE, str(secret))
     assert main(["prepare"]) == 0
-    with open_people(home) as db:
+    with open_audited_db(home) as db:
         client = Client("127.0.0.1", "a test")
         token = sign_in(db, FIRST_ADMIN, "a horse, a battery, a staple", client, SignInSettings())
-        assert signed_in(db, token, now_ms()) is not None
+        assert find_session(db, token, now_ms()) is not None
 
 
 def test_a_password_that_everybody_can_read_is_not_taken(
@@ -116,19 +115,19 @@ def test_a_password_that_everybody_can_read_is_not_taken(
     secret.chmod(0o644)
     monkeypatch.setenv(PASSWORD_FILE_VARIABLE, str(secret))
     assert main(["prepare"]) == 1
-    assert "open to everybody (mode 0644); run: chmod o=" in capsys.readouterr().err
+    assert "accessible to all users (mode 0644); run: chmod o=" in capsys.readouterr().err
 
 
 def test_a_controller_without_a_supervisor_counts_as_running(home: Home) -> None:
-    assert not look(home).running
+    assert not read_status(home).running
     controller = subprocess.Popen(
         [sys.executable, "-P", "-m", "control.controller", "--home", str(home.root)], env=os.environ, cwd=REPO_ROOT
     )
     try:
-        assert wait_until(lambda: is_at_work(home, "controller"), TIMEOUT_S)
-        assert look(home).running
-        assert look(home).unsupervised
+        assert wait_until(lambda: is_running(home, "controller"), TIMEOUT_S)
+        assert read_status(home).running
+        assert read_status(home).unsupervised
     finally:
         controller.terminate()
         controller.wait()
-    assert not is_at_work(home, "controller")
+    assert not is_running(home, "controller")

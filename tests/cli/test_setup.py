@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from barmill.platform.home import REPO_ROOT
+from barmill.platform.ports import free_ports
 from cli import setup
-from control.home import REPO_ROOT
-from control.machine.ports import free_ports
 
 SETUP = [sys.executable, "-I", str(REPO_ROOT / "cli" / "setup.py")]
 
@@ -86,12 +86,13 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
 def test_from_nothing_to_ready_and_then_from_lock_to_lock(project: Project) -> None:
     first = project.set_up()
     assert first.returncode == 0, first.stderr
-    assert "this takes a minute or two, once" in first.stderr
+    assert "the first time takes a minute or two" in first.stderr
     assert "2 of 2 packages fetched (100 %)" in first.stderr
     assert "Ready after" in first.stderr
     assert project.complete()
     assert project.installed("import thing, tool; print(thing.version)") == "1"
     assert not (project.venv / "tmp").exists()
+    assert list(project.venv.glob("lib/*/site-packages/__pycache__/thing.*.pyc"))
 
     marker = project.venv / "marker"
     marker.touch()
@@ -104,7 +105,7 @@ def test_from_nothing_to_ready_and_then_from_lock_to_lock(project: Project) -> N
         project.wheel("thing", "2", "version = 2"),
     )
     changed = project.set_up()
-    assert "up to date" in changed.stderr
+    assert "Updating the packages in" in changed.stderr
     assert project.installed("import thing; print(thing.version)") == "2"
     assert project.complete()
 
@@ -129,8 +130,8 @@ def test_a_set_up_that_was_killed_is_made_anew(project: Project) -> None:
 def test_two_at_once_do_the_work_once(project: Project) -> None:
     pipes = {"stderr": subprocess.PIPE, "text": True, "env": project.environment({})}
     both = [subprocess.Popen(project.command(), **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    said = Counter(line for one in both for line in one.communicate(timeout=120)[1].splitlines())
-    assert [one.returncode for one in both] == [0, 0]
+    said = Counter(line for process in both for line in process.communicate(timeout=120)[1].splitlines())
+    assert [process.returncode for process in both] == [0, 0]
     assert said["  Python environment"] == 1
     assert said["Another ./barmill is setting up; waiting for it."] == 1
     assert project.complete()
@@ -139,7 +140,7 @@ def test_two_at_once_do_the_work_once(project: Project) -> None:
 def test_a_package_that_is_not_what_the_lock_says_is_refused(project: Project) -> None:
     project.wheel("thing", "1", "version = 'another'")
     said = one_sentence(project.set_up())
-    assert "is not the one the lock file names" in said
+    assert "does not match the lock file" in said
     assert str(project.venv.with_name("venv.log")) in said
     assert not project.complete()
 
@@ -171,7 +172,7 @@ def test_a_python_without_its_shared_library_is_one_sentence(project: Project) -
 def test_a_folder_that_cannot_be_written_is_one_sentence(project: Project) -> None:
     project.venv = Path("/proc/no/venv")
     said = one_sentence(project.set_up())
-    assert "set BARMILL_VENV to a folder of your own" in said or "The set-up stopped" in said
+    assert "set BARMILL_VENV to a folder that you can write to" in said or "The setup stopped" in said
 
 
 def test_a_disk_too_small_is_said_before_anything_is_done(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,11 +188,11 @@ def test_a_disk_too_small_is_said_before_anything_is_done(project: Project, monk
     ("said", "meaning"),
     [
         ("OSError: [Errno 28] No space left on device", "the disk is full"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "not the one the lock file names"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "does not match the lock file"),
         ("ReadTimeoutError(\"HTTPSConnectionPool(host='x')\")", "cannot be reached"),
-        ("× Download failed because not enough bytes were received", "a download was cut off"),
-        ("PermissionError: [Errno 13] Permission denied: '/x'", "writing is not allowed"),
-        ("something quite new", "the reason stands at the end of"),
+        ("× Download failed because not enough bytes were received", "a download was incomplete"),
+        ("PermissionError: [Errno 13] Permission denied: '/x'", "writing is not permitted"),
+        ("something quite new", "see the end of"),
     ],
 )
 def test_what_pip_says_becomes_a_way_out(project: Project, said: str, meaning: str) -> None:

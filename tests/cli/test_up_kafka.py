@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from control.home import Home
-from control.kafka.settings import KafkaSettings
-from control.machine.ports import free_ports
-from control.machine.process_table import read_note
-from control.waiting import wait_until
-from tests.cli.test_up import PROGRAMS, TIMEOUT_S, Barmill, kill, newest_tick_ms
-from tests.kafka.shipping import messages_by_partition
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.platform.kafka_settings import KafkaSettings
+from barmill.platform.ports import free_ports
+from barmill.platform.process_table import read_pid_file
+from tests.support.shipping import messages_by_partition
+from tests.support.up import PROGRAMS, TIMEOUT_S, Barmill, kill, newest_tick_ms
 
 KAFKA_PROGRAMS = PROGRAMS | {"kafka", "shipper", "materialiser"}
 pytestmark = pytest.mark.timeout(600)
@@ -24,20 +24,20 @@ pytestmark = pytest.mark.timeout(600)
 def barmill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Barmill]:
     """A running Barmill with Kafka."""
     [port] = free_ports(1)
-    one = Barmill(Home(tmp_path_factory.mktemp("up") / "home"), port)
+    barmill = Barmill(Home(tmp_path_factory.mktemp("up") / "home"), port)
     try:
-        done = one.call("up", "--kafka", "--detach", "--no-browser", "--port", str(port))
+        done = barmill.call("up", "--kafka", "--detach", "--no-browser", "--port", str(port))
         assert done.returncode == 0, done.stderr + done.stdout
         assert "  Kafka" in done.stdout
-        yield one
+        yield barmill
     finally:
-        one.call("down")
+        barmill.call("down")
 
 
 def test_ticks_and_bars_go_through_the_broker_of_the_home(barmill: Barmill) -> None:
     assert wait_until(barmill.bars_move, TIMEOUT_S, every_s=1)
     status = barmill.status()
-    assert {one["name"] for one in status["processes"]} == KAFKA_PROGRAMS
+    assert {process["name"] for process in status["processes"]} == KAFKA_PROGRAMS
     assert status["kafka_problem"] == ""
     settings = KafkaSettings.read(barmill.home)
     assert settings.own_broker
@@ -47,13 +47,13 @@ def test_ticks_and_bars_go_through_the_broker_of_the_home(barmill: Barmill) -> N
 
 
 def test_bars_go_on_after_the_broker_hung_and_after_it_was_killed(barmill: Barmill) -> None:
-    noted = read_note(barmill.home.run / "kafka.pid")
+    noted = read_pid_file(barmill.home.run / "kafka.pid")
     assert noted
     os.kill(noted.pid, signal.SIGSTOP)
     try:
         assert wait_until(lambda: "wait in the local log" in barmill.status()["kafka_problem"], TIMEOUT_S, every_s=1)
         said = barmill.call("status").stdout
-        assert "Kafka: Kafka does not answer; " in said
+        assert "Kafka: Kafka does not respond; " in said
     finally:
         os.kill(noted.pid, signal.SIGCONT)
     assert wait_until(lambda: barmill.status()["kafka_problem"] == "", TIMEOUT_S, every_s=1)
@@ -71,4 +71,4 @@ def test_down_stops_the_broker_too_and_a_plain_up_goes_on_with_kafka(barmill: Ba
     again = barmill.up()
     assert again.returncode == 0, again.stderr + again.stdout
     assert wait_until(barmill.bars_move, TIMEOUT_S, every_s=1)
-    assert {one["name"] for one in barmill.status()["processes"]} == KAFKA_PROGRAMS
+    assert {process["name"] for process in barmill.status()["processes"]} == KAFKA_PROGRAMS

@@ -8,55 +8,36 @@ import ssl
 import subprocess
 import sys
 import threading
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import requests
 
+from barmill.model.job_spec import BarsJobSpec
+from barmill.platform.certificates import ensure_certificate
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.platform.ports import LOOPBACK, Ports, free_ports
+from barmill.platform.process_table import Process, process
+from barmill.platform.tls import TlsFiles
 from control.flink.cluster import private_cluster
-from control.flink.model import ClusterUnreachable, FlinkRefused, JobState, NoSuchJob, SubmitFailed
+from control.flink.model import (
+    ClusterUnreachableError,
+    FlinkResponseError,
+    JobState,
+    NoSuchFlinkJobError,
+    SubmitFailedError,
+)
 from control.flink.rest import FlinkRest
-from control.home import Home
-from control.machine.certificates import ensure_certificate
-from control.machine.health import is_well
-from control.machine.ports import LOOPBACK, Ports, free_ports
-from control.machine.process_table import Process, process
-from control.machine.tls import TlsFiles
-from control.waiting import wait_until
-from flink_jobs.spec import BarsJobSpec
-from tests.canary import leaks
-
-PROGRAMS = Path(__file__).parent / "programs"
-COUNTER, BROKEN = PROGRAMS / "counter.py", PROGRAMS / "broken.py"
-TIMEOUT_S = 60
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def counter_spec(folder: Path, name: str = "counter") -> Path:
-    path = folder / f"{name}.json"
-    spec = BarsJobSpec(name=name, ticks_db=folder / "none", bars_db=folder / f"{name}.counts")
-    path.write_text(spec.model_dump_json())
-    return path
+from control.processes.health import is_healthy
+from tests.support.canary import leaks
+from tests.support.cluster import BROKEN, COUNTER, NO_PASSWORD, TIMEOUT_S, cancel, counter_spec, new_id, start_counter
 
 
 def counts(spec: Path) -> list[int]:
     target = BarsJobSpec.read(spec).bars_db
     return [int(line) for line in target.read_text().split()] if target.exists() else []
-
-
-def start_counter(flink: FlinkRest, spec: Path, savepoint_path: str | None = None) -> str:
-    arguments = ["--spec", str(spec)]
-    return flink.submit(COUNTER, arguments, parallelism=1, job_id=new_id(), savepoint_path=savepoint_path)
-
-
-def cancel(flink: FlinkRest, job_id: str) -> None:
-    flink.cancel(job_id)
-    assert wait_until(lambda: flink.job_state(job_id).terminal, TIMEOUT_S)
 
 
 def flink_processes(home: Home) -> list[int]:
@@ -111,32 +92,37 @@ def test_an_unreadable_checkpoint_fails_the_job_with_its_cause(shared_flink: Fli
 
 
 def test_a_failing_program_tells_why_without_its_secrets(shared_flink: FlinkRest) -> None:
-    with pytest.raises(SubmitFailed, match="ValueError: the frames are wrong") as failed:
+    with pytest.raises(SubmitFailedError, match="ValueError: the frames are wrong") as failed:
         shared_flink.submit(BROKEN, ["raise"], parallelism=1, job_id=new_id())
     assert "broken.py" in failed.value.traceback
     assert "sup3r-s3cret" not in failed.value.traceback + str(failed.value)
     assert shared_flink.taskmanagers() == 1
 
 
+def test_ports_of_pyflink_refuse_clients_without_the_password(shared_flink: FlinkRest) -> None:
+    with pytest.raises(SubmitFailedError, match="gateway refused, callbacks refused"):
+        shared_flink.submit(NO_PASSWORD, [], parallelism=1, job_id=new_id())
+
+
 @pytest.mark.parametrize("arguments", [["exit"], ["--"], []])
 def test_a_program_that_exits_does_not_take_the_cluster_with_it(shared_flink: FlinkRest, arguments: list[str]) -> None:
     incarnation = shared_flink.incarnation()
     if arguments != []:
-        with pytest.raises(SubmitFailed):
+        with pytest.raises(SubmitFailedError):
             shared_flink.submit(BROKEN, arguments, parallelism=1, job_id=new_id())
     else:  # a request whose arguments Flink's driver cannot even read
         bad = FlinkRest(shared_flink.port, shared_flink.lock, shared_flink.tls, python="")
-        with pytest.raises(SubmitFailed):
+        with pytest.raises(SubmitFailedError):
             bad.submit(Path(), [], parallelism=1, job_id=new_id())
         bad.close()
     assert shared_flink.incarnation() == incarnation
 
 
 def test_what_a_failed_program_had_started_is_cancelled(shared_flink: FlinkRest) -> None:
-    with pytest.raises(SubmitFailed, match="second half"):
+    with pytest.raises(SubmitFailedError, match="second half"):
         shared_flink.submit(BROKEN, ["half"], parallelism=1, job_id=new_id())
     halves = [job.id for job in shared_flink.jobs() if job.name == "first half"]
-    assert wait_until(lambda: all(shared_flink.job_state(half).terminal for half in halves), TIMEOUT_S)
+    assert wait_until(lambda: all(shared_flink.job_state(half).is_terminal for half in halves), TIMEOUT_S)
 
 
 def test_submits_from_several_sides_become_the_jobs_they_were_meant_to_be(
@@ -162,23 +148,23 @@ def test_submits_from_several_sides_become_the_jobs_they_were_meant_to_be(
 
 def test_the_driver_jar_is_uploaded_once(shared_flink: FlinkRest) -> None:
     for _ in range(2):
-        with pytest.raises(SubmitFailed):
+        with pytest.raises(SubmitFailedError):
             shared_flink.submit(BROKEN, ["exit"], parallelism=1, job_id=new_id())
     assert len(shared_flink.read("/jars")["files"]) == 1
 
 
 def test_a_job_nobody_knows_is_its_own_error(shared_flink: FlinkRest) -> None:
     for ask in (shared_flink.job_state, shared_flink.cancel, shared_flink.checkpoints, shared_flink.failure_cause):
-        with pytest.raises(NoSuchJob):
+        with pytest.raises(NoSuchFlinkJobError):
             ask(new_id())
-    with pytest.raises(FlinkRefused):
+    with pytest.raises(FlinkResponseError):
         shared_flink.jobmanager_log("no-such.log")
 
 
 def test_a_cluster_that_is_not_there_is_its_own_error(tmp_path: Path) -> None:
     [port] = free_ports(1)
     client = FlinkRest(port, tmp_path / "lock", TlsFiles(tmp_path))
-    with pytest.raises(ClusterUnreachable, match=str(port)):
+    with pytest.raises(ClusterUnreachableError, match=str(port)):
         client.overview()
     assert client.taskmanagers() == 0
     client.close()
@@ -191,7 +177,16 @@ def test_the_flink_processes_see_nothing_of_our_environment(
     cancel(shared_flink, job)
     jvms = flink_processes(shared_home)
     assert len(jvms) == 2
-    allowed = {"PATH", "HOME", "LANG", "TZ", "JAVA_HOME", "PYTHONPATH", "MALLOC_ARENA_MAX"}
+    allowed = {
+        "PATH",
+        "HOME",
+        "LANG",
+        "TZ",
+        "JAVA_HOME",
+        "PYTHONPATH",
+        "MALLOC_ARENA_MAX",
+        "BARMILL_GATEWAY_PASSWORD_FILE",
+    }
     for pid in jvms:
         entries = _read(Path(f"/proc/{pid}/environ")).decode().split("\0")
         names = {entry.partition("=")[0] for entry in entries if entry}
@@ -219,8 +214,8 @@ def test_every_port_refuses_a_client_without_the_certificate(shared_flink: Flink
 
 def test_the_health_check_of_a_container_has_the_certificate(shared_flink: FlinkRest, shared_home: Home) -> None:
     ports = Ports(app=0, market=0, jobmanager_rest=shared_flink.port, jobmanager_rpc=0)
-    assert is_well(shared_home, ports, "jobmanager")
-    assert is_well(shared_home, ports, "taskmanager")
+    assert is_healthy(shared_home, ports, "jobmanager")
+    assert is_healthy(shared_home, ports, "taskmanager")
 
 
 def test_another_user_of_the_machine_cannot_submit(shared_flink: FlinkRest, shared_home: Home) -> None:
@@ -249,10 +244,10 @@ import encodings.idna, json, os, pwd, ssl, sys, urllib.request
 from pathlib import Path
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-nobody = pwd.getpwnam("nobody")  # only from here on, as it may not be able to read this Python
+user = pwd.getpwnam("nobody")  # only from here on, as it may not be able to read this Python
 os.setgroups([])
-os.setgid(nobody.pw_gid)
-os.setuid(nobody.pw_uid)
+os.setgid(user.pw_gid)
+os.setuid(user.pw_uid)
 done = []
 try:
     list(Path(sys.argv[2]).iterdir())
@@ -310,9 +305,9 @@ def _listening(home: Home) -> set[tuple[str, str]]:
 
 def _socket_inodes(pid: int) -> set[str]:
     found = set()
-    for one in Path(f"/proc/{pid}/fd").iterdir():
+    for path in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
-            found.add(str(one.readlink()))
+            found.add(str(path.readlink()))
     return {link.removeprefix("socket:[").removesuffix("]") for link in found if link.startswith("socket:[")}
 
 
@@ -331,8 +326,8 @@ HOLDER = """
 import json, sys
 from pathlib import Path
 from control.flink.cluster import private_cluster
-from control.home import Home
-from control.machine.tls import TlsFiles
+from barmill.platform.home import Home
+from barmill.platform.tls import TlsFiles
 with private_cluster(Home(Path(sys.argv[1])), slots=1) as flink:
     print(json.dumps(flink.port), flush=True)
     input()
@@ -344,11 +339,11 @@ def test_a_private_cluster_is_gone_with_its_process_even_if_that_is_killed(home:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         port = json.loads(holder.stdout.readline())
-        jvms = [one for pid in flink_processes(home) if (one := process(pid))]
+        jvms = [running for pid in flink_processes(home) if (running := process(pid))]
         assert len(jvms) == 2
         holder.send_signal(signal.SIGKILL)
-        assert wait_until(lambda: not any(one.alive for one in jvms), TIMEOUT_S)
-    with pytest.raises(ClusterUnreachable):
+        assert wait_until(lambda: not any(process.alive for process in jvms), TIMEOUT_S)
+    with pytest.raises(ClusterUnreachableError):
         FlinkRest(port, home.run / "lock", TlsFiles(home.tls)).overview()
 
 
@@ -357,10 +352,10 @@ def test_a_private_cluster_is_gone_after_an_error_in_its_block(home: Home) -> No
 
     def fail_inside() -> None:
         with private_cluster(home, slots=1):
-            jvms.extend(one for pid in flink_processes(home) if (one := process(pid)))
+            jvms.extend(running for pid in flink_processes(home) if (running := process(pid)))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_inside()
     assert len(jvms) == 2
-    assert not any(one.alive for one in jvms)
+    assert not any(process.alive for process in jvms)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from control.audit import Search, search
+from barmill.audit.trail import Search, search
+from barmill.platform.home import Home
+from barmill.storage.tick_log import TickLog
 from control.flink.rest import FlinkRest
-from control.home import Home
-from control.jobs.book import JobBook
-from control.jobs.operations import Operation, StopMode
+from control.jobs.model import Operation, StopMode
+from control.jobs.service import JobService
 from control.jobs.specs import BARS_PROGRAM
-from feed.ticklog import TickLog
 from tests.cluster.conftest import Steering
 
 
@@ -47,13 +47,13 @@ class Fragile:
         return call
 
 
-ASK: dict[str, Callable[[JobBook], Operation | None]] = {
-    "stop": lambda book: book.stop("counter"),
-    "cancel": lambda book: book.stop("counter", StopMode.LAST_STATE),
-    "restart": lambda book: book.restart("counter"),
-    "savepoint": lambda book: book.take_savepoint("counter"),
-    "edit": lambda book: book.edit("counter", json.dumps({"name": "counter", "poll_ms": 13})),
-    "delete": lambda book: book.delete("counter"),
+ASK: dict[str, Callable[[JobService], Operation | None]] = {
+    "stop": lambda service: service.stop("counter"),
+    "cancel": lambda service: service.stop("counter", StopMode.LAST_STATE),
+    "restart": lambda service: service.restart("counter"),
+    "savepoint": lambda service: service.take_savepoint("counter"),
+    "edit": lambda service: service.edit("counter", json.dumps({"name": "counter", "poll_ms": 13})),
+    "delete": lambda service: service.delete("counter"),
 }
 # A submit that never reached the cluster is known to be lost only after a while, so that one is not waited for here.
 DEATHS: dict[str, list[float]] = {
@@ -70,20 +70,20 @@ DEATHS: dict[str, list[float]] = {
 def test_a_controller_killed_in_the_middle_of_an_operation_leaves_it_to_the_next_one(
     steering: Steering, monkeypatch: pytest.MonkeyPatch, what: str, dies_at: float
 ) -> None:
-    monkeypatch.setattr("control.jobs.operation_steps.STABLE_AFTER_MS", 1_000)
+    monkeypatch.setattr("control.jobs.planner.STABLE_AFTER_MS", 1_000)
     steering.started()
     steering.counted()
     fragile = Fragile(steering.flink, dies_at)
     steering.restart_controller(fragile)  # type: ignore[arg-type]
-    operation = ASK[what](steering.book)
+    operation = ASK[what](steering.service)
     with pytest.raises(Crash):
         steering.done(operation)
     steering.restart_controller(steering.flink)
     ended = steering.done(operation)
     runs = {"stop": 0, "cancel": 0, "delete": 0}.get(what, 1)
     assert len(steering.active("counter")) == runs
-    assert len(steering.ledger.savepoints("counter")) == (0 if what in ("cancel", "delete") else 1)
-    outcomes = [one.stage for one in search(steering.ledger.db, Search(trace_id=ended.id))]
+    assert len(steering.repository.savepoints("counter")) == (0 if what in ("cancel", "delete") else 1)
+    outcomes = [record.stage for record in search(steering.repository.db, Search(trace_id=ended.id))]
     assert outcomes == ["executed", "issued"]
     if runs:
         steering.counted()
@@ -92,14 +92,14 @@ def test_a_controller_killed_in_the_middle_of_an_operation_leaves_it_to_the_next
 
 def test_a_controller_killed_right_after_a_submit_starts_nothing_twice(steering: Steering) -> None:
     steering.create("counter")
-    operation = steering.book.start("counter")
+    operation = steering.service.start("counter")
     steering.restart_controller(Fragile(steering.flink, 1))  # type: ignore[arg-type]
     with pytest.raises(Crash):
         steering.done(operation)
     steering.restart_controller(steering.flink)
     steering.done(operation)
     assert steering.active("counter") == [steering.run("counter").id]
-    assert len(steering.ledger.runs("counter", 9)) == 1
+    assert len(steering.repository.runs("counter", 9)) == 1
 
 
 @pytest.mark.parametrize("dies_at", [0.5, 1])
@@ -108,13 +108,13 @@ def test_a_controller_killed_while_rescaling_finishes_it(home: Home, shared_flin
     try:
         TickLog.open(home.ticks_db).close()
         steering.create("wide", shards=2)
-        steering.done(steering.book.start("wide"))
-        operation = steering.book.rescale("wide", 2)
+        steering.done(steering.service.start("wide"))
+        operation = steering.service.rescale("wide", 2)
         steering.restart_controller(Fragile(shared_flink, dies_at))  # type: ignore[arg-type]
         with pytest.raises(Crash):
             steering.done(operation)
         steering.restart_controller(shared_flink)
-        assert steering.done(operation).sentence == "It runs on 2 slots."
+        assert steering.done(operation).sentence == "The job is running on 2 slots."
         assert len(steering.active("wide")) == 1
     finally:
         steering.end()

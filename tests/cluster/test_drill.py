@@ -1,10 +1,7 @@
 """The drill: everything is killed, again and again, in random order; the bars and every desired state survive it."""
 
 import json
-import os
 import random
-import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,27 +10,26 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from bar.frames import parse_frames
-from bar.model import BAR_VALUES
-from bar.reader import BarReader
-from bar.sqlite_file import StoreMissingError
-from bar.verification import verify
-from control.home import Home
+from barmill.audit.roles import Actor
+from barmill.model.bar import BAR_VALUES
+from barmill.model.frames import parse_frames
+from barmill.platform.clock import wait_until
+from barmill.platform.feed_settings import FeedSettings
+from barmill.platform.home import Home
+from barmill.platform.ports import choose_ports, free_ports
+from barmill.platform.sqlite_file import if_ready
+from barmill.simulator.access import ensure_market_key
+from barmill.storage.reader import BarReader
+from barmill.storage.tick_log import TickLog
+from barmill.storage.verification import verify
 from control.jobs import replay_run
-from control.jobs.book import JobBook
-from control.jobs.operations import Outcome
-from control.jobs.replay_run import Request
-from control.jobs.states import Desired
+from control.jobs.model import Desired, Outcome
+from control.jobs.replay_run import ReplayRequest
+from control.jobs.service import JobService
 from control.jobs.views import job_views
-from control.machine.ports import choose_ports, free_ports
-from control.machine.processes import Supervisor
-from control.machine.programs import cluster_of, programs, supervised_environment
-from control.people.roles import Actor
-from control.waiting import wait_until
-from feed.market.key import ensure_market_key
-from feed.settings import FeedSettings
-from feed.ticklog import TickLog
-from tests.cluster.test_crash import hurry, write_recording
+from control.processes.supervisor import Supervisor
+from control.system.readiness import cluster_of, programs, set_child_environment
+from tests.support.crash import hurry, kill, kill_if_running, write_recording
 
 VICTIMS = ("jobmanager", "taskmanager", "controller", "app", "ingest")
 KILLS = 30
@@ -52,15 +48,15 @@ def running(home: Home, settings: FeedSettings, monkeypatch: pytest.MonkeyPatch)
     if settings.provider == "market":
         ensure_market_key(home)
     cluster_of(home, ports).write_files()
-    supervised_environment(home)
-    with JobBook.open(home, Actor("ada")) as book:
+    set_child_environment(home)
+    with JobService.open(home, Actor("ada")) as service:
         for spec in JOBS:
-            book.create(json.dumps(spec))
-        book.start("bars")
-        book.start("wide")
+            service.create(json.dumps(spec))
+        service.start("bars")
+        service.start("wide")
     supervisor = Supervisor(home)
     try:
-        supervisor.start(programs(home, ports, settings), tied=True)
+        supervisor.start(programs(home, ports, settings), ends_with_parent=True)
         yield supervisor
     finally:
         supervisor.stop()
@@ -68,11 +64,9 @@ def running(home: Home, settings: FeedSettings, monkeypatch: pytest.MonkeyPatch)
 
 def folded(home: Home, job: str) -> int:
     """Return how many ticks a job has published."""
-    try:
-        with closing(BarReader.open(home.bars_db)) as reader:
-            return sum(shard.read for shard in reader.progress() if shard.job == job)
-    except (StoreMissingError, sqlite3.OperationalError):  # not there, or not whole, yet
-        return 0
+    with if_ready(), closing(BarReader.open(home.bars_db)) as reader:
+        return sum(shard.read for shard in reader.progress() if shard.job == job)
+    return 0
 
 
 def well(home: Home, supervisor: Supervisor, since_ms: int) -> bool:
@@ -81,33 +75,24 @@ def well(home: Home, supervisor: Supervisor, since_ms: int) -> bool:
     processes = supervisor.status()
     return (
         len(views) == len(JOBS)
-        and all(one.as_desired and one.observed_ms > since_ms for one in views)
-        and all(one.state == "RUNNING" for one in processes)
+        and all(view.is_as_desired and view.observed_ms > since_ms for view in views)
+        and all(process.state == "RUNNING" for process in processes)
     )
 
 
-def kill(supervisor: Supervisor, name: str) -> bool:
-    """Kill a process the hard way, if it runs."""
-    pid = next((one.pid for one in supervisor.status() if one.name == name and one.running), None)
-    if pid is None:
-        return False
-    os.kill(pid, signal.SIGKILL)
-    return True
-
-
 def restarted_from_a_savepoint(home: Home, job: str) -> None:
-    """Have a job stop with a savepoint in the middle of everything, and go on from it."""
-    with JobBook.open(home, Actor("ada")) as book:
-        operation = book.restart(job)
+    """Stop a job with a savepoint in the middle of everything, and continue from it."""
+    with JobService.open(home, Actor("ada")) as service:
+        operation = service.restart(job)
 
         def ended() -> bool:
-            now = book.ledger.operation(operation.id)
+            now = service.repository.operation(operation.id)
             return now is not None and not now.open
 
         assert wait_until(ended, TIMEOUT_S)
-        done = book.ledger.operation(operation.id)
+        done = service.repository.operation(operation.id)
         assert done is not None
-        assert (done.outcome, book.ledger.runs(job)[0].restored_from) == (Outcome.DONE, done.savepoint)
+        assert (done.outcome, service.repository.runs(job)[0].restored_from) == (Outcome.DONE, done.savepoint)
 
 
 def ms() -> int:
@@ -115,11 +100,11 @@ def ms() -> int:
 
 
 def under_fire(home: Home, supervisor: Supervisor, chance: random.Random, kills: int) -> dict[str, float]:
-    """Kill each process once, each time until all is well again, then many at random moments; return recovery times."""
+    """Kill each process once, each time until all is normal, then many at random moments; return recovery times."""
     recovery_s: dict[str, float] = {}
     for name in chance.sample(VICTIMS, len(VICTIMS)):
         since_ms, before = ms(), {job: folded(home, job) for job in ("bars", "wide")}
-        assert kill(supervisor, name)
+        assert kill_if_running(supervisor, name)
         # The time to recover ends with new ticks in the bars of every job that should run.
         assert wait_until(
             lambda since_ms=since_ms, before=before: (  # type: ignore[misc]
@@ -132,7 +117,7 @@ def under_fire(home: Home, supervisor: Supervisor, chance: random.Random, kills:
     while done < kills:
         name, due = chance.choice(VICTIMS), time.monotonic() + chance.uniform(0.2, 4)
         assert wait_until(lambda due=due: time.monotonic() > due, 10)  # type: ignore[misc]
-        assert wait_until(lambda name=name: kill(supervisor, name), TIMEOUT_S)  # type: ignore[misc]
+        kill(supervisor, name)
         done += 1
     since_ms = ms()
     assert wait_until(lambda: well(home, supervisor, since_ms), TIMEOUT_S), [*job_views(home), *supervisor.status()]
@@ -156,7 +141,7 @@ def test_thirty_kills_change_no_bar_and_no_desired_state(
         recovery_s = under_fire(home, supervisor, random.Random(provider), KILLS // 2)
         record_property("recovery_s", recovery_s)
         print(f"\n{provider}: seconds to recover: {recovery_s}")
-        assert {one.name: one.desired for one in job_views(home)} == {
+        assert {view.name: view.desired for view in job_views(home)} == {
             "bars": Desired.RUNNING,
             "wide": Desired.RUNNING,
             "idle": Desired.STOPPED,
@@ -178,10 +163,10 @@ def test_thirty_kills_change_no_bar_and_no_desired_state(
     assert verdict.ticks == verdict.in_bars + verdict.late > 0
     if provider == "replay":
         undisturbed = Home(tmp_path / "undisturbed")
-        replay_run.run(Request([recording], {}, parse_frames("1s,5s,1m,5m,1h"), 300_000), undisturbed)
+        replay_run.run(ReplayRequest([recording], {}, parse_frames("1s,5s,1m,5m,1h"), 300_000), undisturbed)
         assert everything(home).equals(everything(undisturbed))
 
 
 def everything(home: Home) -> pl.DataFrame:
     with closing(BarReader.open(home.bars_db)) as reader:
-        return pl.concat(reader.everything()).select(BAR_VALUES.keys())
+        return pl.concat(reader.all_bars()).select(BAR_VALUES.keys())

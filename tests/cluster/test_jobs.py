@@ -10,44 +10,43 @@ from typing import Any
 import pytest
 import requests
 
-from control.audit import Search, search
-from control.flink.model import ClusterUnreachable, JobState
+from barmill.audit.roles import Actor
+from barmill.audit.trail import Search, search
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.platform.tls import TlsFiles
+from barmill.storage.tick_log import TickLog
+from control.flink.model import ClusterUnreachableError, JobState
 from control.flink.rest import FlinkRest
-from control.home import Home
-from control.jobs.book import JobBook
-from control.jobs.operations import Operation, Outcome, StopMode
-from control.jobs.reconcile import Submit, Wait
+from control.jobs.decisions import Submit, Wait
+from control.jobs.model import Operation, Outcome, State, StopMode
+from control.jobs.service import JobService
 from control.jobs.specs import BARS_PROGRAM
-from control.jobs.states import State
-from control.machine.tls import TlsFiles
-from control.people.roles import Actor
-from control.waiting import wait_until
-from feed.ticklog import TickLog
 from tests.cluster.conftest import TIMEOUT_S, Steering
 
 
 def test_a_job_is_made_started_stopped_with_a_savepoint_and_goes_on_without_a_seam(steering: Steering) -> None:
     first = steering.started()
-    assert steering.view("counter").as_desired
+    assert steering.view("counter").is_as_desired
     steering.counted()
-    stopped = steering.done(steering.book.stop("counter"))
+    stopped = steering.done(steering.service.stop("counter"))
     assert stopped.sentence == "Stopped with a savepoint."
     assert steering.active("counter") == []
-    [savepoint] = steering.ledger.savepoints("counter")
+    [savepoint] = steering.repository.savepoints("counter")
     assert (savepoint.run, savepoint.path) == (first, stopped.savepoint)
     assert steering.view("counter").state == "STOPPED"
-    steering.round()
+    steering.reconcile_jobs()
     assert steering.active("counter") == []
 
-    steering.done(steering.book.start("counter"))
+    steering.done(steering.service.start("counter"))
     assert steering.run("counter").restored_from == savepoint.path
     steering.counted()
-    restarted = steering.done(steering.book.restart("counter"))
+    restarted = steering.done(steering.service.restart("counter"))
     assert steering.run("counter").restored_from == restarted.savepoint
     steering.counted()
     steering.no_seam()
     assert len(steering.active("counter")) == 1
-    trail = [(one.action, one.stage) for one in search(steering.ledger.db, Search(trace_id=stopped.id))]
+    trail = [(record.action, record.stage) for record in search(steering.repository.db, Search(trace_id=stopped.id))]
     assert trail == [("job.stop", "executed"), ("job.stop", "issued")]
 
 
@@ -55,7 +54,7 @@ def test_a_lost_run_is_replaced_by_one_from_its_newest_checkpoint(steering: Stee
     first = steering.started()
     assert wait_until(lambda: steering.flink.checkpoints(first).completed > 1, TIMEOUT_S)
     steering.flink.cancel(first)
-    assert wait_until(lambda: steering.flink.job_state(first).terminal, TIMEOUT_S)
+    assert wait_until(lambda: steering.flink.job_state(first).is_terminal, TIMEOUT_S)
     before = len(steering.counts())
     steering.until(lambda: steering.run("counter").id != first and steering.view("counter").state == "RUNNING")
     assert f"/{first}/chk-" in str(steering.run("counter").restored_from)
@@ -69,13 +68,13 @@ def test_a_savepoint_into_a_folder_that_cannot_be_written_fails_and_the_job_stil
     run = steering.started()
     not_a_folder = tmp_path / "file"
     not_a_folder.touch()
-    failed = steering.done(steering.book.stop("counter", savepoint_dir=str(not_a_folder)), Outcome.FAILED)
+    failed = steering.done(steering.service.stop("counter", savepoint_dir=str(not_a_folder)), Outcome.FAILED)
     assert failed.sentence.startswith("The savepoint failed: ")
     assert failed.sentence.endswith("The job keeps running.")
-    steering.round()
+    steering.reconcile_jobs()
     assert steering.active("counter") == [run]
-    assert steering.view("counter").as_desired
-    assert steering.ledger.savepoints("counter") == []
+    assert steering.view("counter").is_as_desired
+    assert steering.repository.savepoints("counter") == []
 
 
 def test_a_double_click_on_stop_makes_one_savepoint(steering: Steering) -> None:
@@ -84,40 +83,40 @@ def test_a_double_click_on_stop_makes_one_savepoint(steering: Steering) -> None:
     asked: list[Operation] = []
 
     def click() -> None:
-        with JobBook.open(steering.home, Actor("ada")) as book:
-            asked.append(book.stop("counter"))
+        with JobService.open(steering.home, Actor("ada")) as service:
+            asked.append(service.stop("counter"))
 
     clicks = [threading.Thread(target=click) for _ in range(4)]
-    for one in clicks:
-        one.start()
-    for one in clicks:
-        one.join()
-    assert len({one.id for one in asked}) == 1
+    for thread in clicks:
+        thread.start()
+    for thread in clicks:
+        thread.join()
+    assert len({operation.id for operation in asked}) == 1
     steering.done(asked[0])
-    assert len(steering.ledger.savepoints("counter")) == 1
+    assert len(steering.repository.savepoints("counter")) == 1
     assert len([*(steering.home.flink / "savepoints").glob("*/savepoint-*/_metadata")]) == 1
 
 
 def test_a_cancelled_job_stays_away_and_a_stateless_one_begins_again(steering: Steering) -> None:
     run = steering.started()
     assert wait_until(lambda: steering.flink.checkpoints(run).completed > 0, TIMEOUT_S)
-    steering.done(steering.book.stop("counter", StopMode.STATELESS))
+    steering.done(steering.service.stop("counter", StopMode.STATELESS))
     before = len(steering.counts())
-    steering.done(steering.book.start("counter"))
+    steering.done(steering.service.start("counter"))
     assert steering.run("counter").restored_from is None
     assert wait_until(lambda: len(steering.counts()) > before, TIMEOUT_S)
     assert steering.counts()[before] == 1
-    steering.done(steering.book.stop("counter", StopMode.LAST_STATE))
+    steering.done(steering.service.stop("counter", StopMode.LAST_STATE))
     for _ in range(3):
-        steering.round()
+        steering.reconcile_jobs()
     assert steering.active("counter") == []
 
 
 def test_a_deleted_job_is_gone_and_its_name_free(steering: Steering) -> None:
     steering.started()
-    steering.done(steering.book.delete("counter"))
+    steering.done(steering.service.delete("counter"))
     assert steering.active("counter") == []
-    assert steering.ledger.jobs() == []
+    assert steering.repository.jobs() == []
     steering.create("counter")
     assert steering.view("counter").state == "STOPPED"
 
@@ -127,12 +126,12 @@ def test_a_deleted_job_is_gone_and_its_name_free(steering: Steering) -> None:
 def test_a_version_that_fails_is_taken_back(steering: Steering, how: int, why: str) -> None:
     steering.started()
     steering.counted()
-    edited = steering.book.edit("counter", json.dumps({"name": "counter", "poll_ms": how}))
+    edited = steering.service.edit("counter", json.dumps({"name": "counter", "poll_ms": how}))
     failed = steering.done(edited, Outcome.FAILED)
     assert why in failed.sentence
     assert failed.sentence.endswith("Version 1 runs again.")
     assert "sup3r-s3cret" not in failed.sentence
-    assert steering.ledger.job("counter").version == 1
+    assert steering.repository.job("counter").version == 1
     steering.counted()
     steering.no_seam()
     assert len(steering.active("counter")) == 1
@@ -140,10 +139,10 @@ def test_a_version_that_fails_is_taken_back(steering: Steering, how: int, why: s
 
 @pytest.mark.parametrize("steering", ["picky.py"], indirect=True)
 def test_a_version_that_is_stable_stays(steering: Steering, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("control.jobs.operation_steps.STABLE_AFTER_MS", 1_000)
+    monkeypatch.setattr("control.jobs.planner.STABLE_AFTER_MS", 1_000)
     steering.started()
     steering.counted()
-    done = steering.done(steering.book.edit("counter", json.dumps({"name": "counter", "poll_ms": 13})))
+    done = steering.done(steering.service.edit("counter", json.dumps({"name": "counter", "poll_ms": 13})))
     assert done.sentence == "Version 2 runs and is stable."
     steering.counted()
     steering.no_seam()
@@ -153,20 +152,20 @@ def test_a_version_that_is_stable_stays(steering: Steering, monkeypatch: pytest.
 def test_a_program_that_fails_is_reported_with_its_own_words_and_not_hammered(
     steering: Steering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("control.jobs.reconcile._FIRST_DELAY_MS", 1)
+    monkeypatch.setattr("control.jobs.planner._FIRST_DELAY_MS", 1)
     steering.create("counter", poll_ms=11)
-    failed = steering.done(steering.book.start("counter"), Outcome.FAILED)
+    failed = steering.done(steering.service.start("counter"), Outcome.FAILED)
     assert "ValueError: the frames are wrong" in failed.sentence
     steering.until(lambda: steering.view("counter").state == State.FAILED)
-    assert "not tried again" in steering.view("counter").sentence
+    assert "is not restarted" in steering.view("counter").sentence
     cause = str(steering.run("counter").cause)
     assert "Traceback" in cause
     assert "picky.py" in cause
     assert "sup3r-s3cret" not in cause
-    runs = len(steering.ledger.runs("counter", 20))
+    runs = len(steering.repository.runs("counter", 20))
     for _ in range(3):
-        steering.round()
-    assert len(steering.ledger.runs("counter", 20)) == runs == 5
+        steering.reconcile_jobs()
+    assert len(steering.repository.runs("counter", 20)) == runs == 5
 
 
 def test_ten_starts_at_once_from_many_sides_give_the_ten_right_jobs(steering: Steering) -> None:
@@ -176,21 +175,21 @@ def test_ten_starts_at_once_from_many_sides_give_the_ten_right_jobs(steering: St
     gate = threading.Barrier(10)
 
     def start(name: str) -> None:
-        with JobBook.open(steering.home, Actor(f"side {name}")) as book:
+        with JobService.open(steering.home, Actor(f"side {name}")) as service:
             gate.wait(10)
-            book.start(name)
+            service.start(name)
 
     sides = [threading.Thread(target=start, args=[name]) for name in names]
     for side in sides:
         side.start()
     for side in sides:
         side.join()
-    steering.until(lambda: all(steering.view(name).as_desired for name in names))
+    steering.until(lambda: all(steering.view(name).is_as_desired for name in names))
     ours = {job.id: job for job in steering.flink.jobs() if job.name in names}
     assert sorted(job.name for job in ours.values()) == names
     assert all(job.state is JobState.RUNNING for job in ours.values())
-    assert {steering.run(name).id: name for name in names} == {one.id: one.name for one in ours.values()}
-    assert [one.name for one in steering.flink.jobs() if not one.state.terminal and one.id not in ours] == []
+    assert {steering.run(name).id: name for name in names} == {job.id: job.name for job in ours.values()}
+    assert [job.name for job in steering.flink.jobs() if not job.state.is_terminal and job.id not in ours] == []
 
 
 @dataclass
@@ -207,7 +206,7 @@ class Forgetful:
         answer = self.flink.submit(*arguments, **named)
         if not self.lost:
             self.lost += 1
-            raise ClusterUnreachable("The Flink JobManager does not answer.")
+            raise ClusterUnreachableError("The Flink JobManager does not respond.")
         return answer
 
 
@@ -215,9 +214,9 @@ def test_a_submit_whose_answer_is_lost_still_gives_one_job(steering: Steering) -
     forgetful = Forgetful(steering.flink)
     steering.restart_controller(forgetful)  # type: ignore[arg-type]
     steering.create("counter")
-    steering.done(steering.book.start("counter"))
+    steering.done(steering.service.start("counter"))
     assert forgetful.lost == 1
-    assert [type(one) for one in steering.decisions].count(Submit) == 1
+    assert [type(decision) for decision in steering.decisions].count(Submit) == 1
     assert steering.active("counter") == [steering.run("counter").id]
 
 
@@ -227,7 +226,7 @@ def test_a_stray_run_of_a_job_is_cancelled(steering: Steering) -> None:
     stray = "e" * 32
     steering.flink.submit(steering.program, ["--spec", str(spec)], parallelism=1, job_id=stray)
     steering.until(lambda: steering.active("counter") == [ours])
-    assert steering.flink.job_state(stray).terminal
+    assert steering.flink.job_state(stray).is_terminal
 
 
 def test_rescaling_beyond_the_free_slots_is_pending_and_takes_what_there_is(
@@ -238,15 +237,15 @@ def test_rescaling_beyond_the_free_slots_is_pending_and_takes_what_there_is(
         slots = shared_flink.overview().slots_total
         TickLog.open(home.ticks_db).close()
         steering.create("wide", shards=4)
-        steering.done(steering.book.start("wide"))
-        operation = steering.book.rescale("wide", slots + 8)
+        steering.done(steering.service.start("wide"))
+        operation = steering.service.rescale("wide", slots + 8)
         steering.until(lambda: "pending" in steering.now(operation).sentence)
         assert steering.view("wide").state == "RUNNING"
         assert steering.now(operation).open
-        done = steering.done(steering.book.rescale("wide", 2))
-        assert done.sentence == "It runs on 2 slots."
+        done = steering.done(steering.service.rescale("wide", 2))
+        assert done.sentence == "The job is running on 2 slots."
         assert steering.now(operation).outcome is Outcome.SUPERSEDED
-        parallelism = {one.name: one.parallelism for one in shared_flink.vertices(steering.run("wide").id)}
+        parallelism = {vertex.name: vertex.parallelism for vertex in shared_flink.vertices(steering.run("wide").id)}
         assert sorted(parallelism.values()) == [1, 1, 2]
     finally:
         steering.end()
@@ -256,13 +255,13 @@ def test_without_a_cluster_nothing_happens_and_nobody_claims_a_failure(home: Hom
     gone = FlinkRest(1, home.run / "lock", TlsFiles(home.tls))
     steering = Steering(home, gone, BARS_PROGRAM)
     steering.create("patient")
-    operation = steering.book.start("patient")
-    steering.round()
+    operation = steering.service.start("patient")
+    steering.reconcile_jobs()
     assert steering.view("patient").state == "UNKNOWN"
-    assert steering.ledger.runs("patient") == []
+    assert steering.repository.runs("patient") == []
     assert steering.now(operation).open
     assert isinstance(steering.decisions[-1], Wait)
-    steering.ledger.close()
+    steering.repository.close()
     gone.close()
 
 

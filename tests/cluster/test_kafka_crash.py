@@ -9,19 +9,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from bar.reader import BarReader
-from bar.sqlite_file import StoreMissingError
-from bar.verification import verify
-from control.home import Home
-from control.kafka.own import prepare
-from control.kafka.settings import KafkaSettings
-from control.machine.ports import choose_ports
-from control.machine.processes import Supervisor
-from control.machine.programs import cluster_of, programs, supervised_environment
-from control.waiting import wait_until
-from feed.kafka.standing import kafka_problem
-from feed.settings import FeedSettings
-from tests.cluster.test_crash import (
+from barmill.kafka.shipper_status import kafka_problem
+from barmill.platform.clock import wait_until
+from barmill.platform.feed_settings import FeedSettings
+from barmill.platform.home import Home
+from barmill.platform.kafka_settings import KafkaSettings
+from barmill.platform.ports import choose_ports
+from barmill.platform.sqlite_file import if_ready
+from barmill.storage.reader import BarReader
+from barmill.storage.verification import verify
+from control.kafka.broker import prepare
+from control.processes.supervisor import Supervisor
+from control.system.readiness import cluster_of, programs, set_child_environment
+from tests.support.crash import (
     KILLS,
     TICKS_PER_S,
     flow_goes_on,
@@ -31,9 +31,9 @@ from tests.cluster.test_crash import (
     states,
     write_recording,
 )
-from tests.cluster.test_kafka import assert_each_version_once, versions
-from tests.kafka_broker import committed
-from tests.small_disk import fill, small_disk
+from tests.support.kafka import assert_each_version_once, versions
+from tests.support.kafka_broker import committed
+from tests.support.small_disk import fill, small_disk
 
 # More than the kills take on a slow machine; what is left after them is read as fast as it can be.
 SECONDS = 600
@@ -44,7 +44,7 @@ KILLS_WITH_KAFKA = [*KILLS, ("kafka",), ("materialiser", "taskmanager"), ("shipp
 
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Home, Supervisor]]:
-    """Run everything but the pages, with a broker of its own, over a recording at the speed it happened."""
+    """Run everything but the pages, with a separate broker, over a recording at its original speed."""
     for name in ("BARMILL_HOME", "PYTHONPATH", "PYTHONUNBUFFERED", "MALLOC_ARENA_MAX"):
         monkeypatch.setenv(name, "")  # put back afterwards
     home = Home(tmp_path / "home").create()
@@ -60,20 +60,21 @@ def running(home: Home, tmp_path: Path) -> Iterator[Supervisor]:
     ports = choose_ports(home)
     kafka = prepare(home, ports, KafkaSettings())
     cluster_of(home, ports).write_files()
-    supervised_environment(home)
+    set_child_environment(home)
     supervisor = Supervisor(home)
     try:
-        supervisor.start([one for one in programs(home, ports, feed, kafka) if one.name != "app"], tied=True)
+        supervisor.start(
+            [program for program in programs(home, ports, feed, kafka) if program.name != "app"], ends_with_parent=True
+        )
         yield supervisor
     finally:
         supervisor.stop()
 
 
 def rejected(home: Home) -> int:
-    try:
-        return BarReader.open(home.bars_db).rejected()
-    except (StoreMissingError, sqlite3.OperationalError):
-        return 0
+    with if_ready():
+        return BarReader.open(home.bars_db).reject_count()
+    return 0
 
 
 def full_for_a_while(home: Home) -> None:
@@ -85,7 +86,7 @@ def full_for_a_while(home: Home) -> None:
     # Kafka ends where it cannot write, and ends again whenever it is started.
     assert wait_until(lambda: kafka_problem(home).endswith(" ticks wait in the local log."), TIMEOUT_S)
     before = logged(home)
-    assert wait_until(lambda: logged(home) > before + 5 * TICKS_PER_S, TIMEOUT_S)  # the feed goes on
+    assert wait_until(lambda: logged(home) > before + 5 * TICKS_PER_S, TIMEOUT_S)  # the feed continues
     filler.unlink()
     assert flow_goes_on(home)
 
@@ -106,12 +107,12 @@ def test_kills_with_kafka_change_no_bar_and_tell_nothing_twice(live: tuple[Home,
 
     kafka = KafkaSettings.read(home)
     refused = [json.loads(message.value() or b"{}").get("sequence") for message in committed(kafka, "rejects")]
-    told = [sequence for sequence in refused if sequence is not None]
-    assert len(told) == len(set(told)) == verdict.late
+    sequences = [sequence for sequence in refused if sequence is not None]
+    assert len(sequences) == len(set(sequences)) == verdict.late
     found = versions(kafka)
     assert_each_version_once(found)
     newest = {key: (state, revision, ticks) for key, state, revision, ticks in found}
-    stored = pl.concat(BarReader.open(home.bars_db).everything())
+    stored = pl.concat(BarReader.open(home.bars_db).all_bars())
     table = stored.select("instrument", "frame", "start_ms", "state", "revision", "ticks")
     assert newest == {row[:3]: row[3:] for row in table.rows()}
     closed = sum(state != "forming" for _, state, _, _ in found)

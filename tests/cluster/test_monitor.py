@@ -3,17 +3,17 @@
 import time
 from pathlib import Path
 
+from barmill.model.job_spec import BarsJobSpec
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.platform.ports import free_ports
+from barmill.platform.tls import TlsFiles
 from control.flink.metrics import failures
 from control.flink.rest import FlinkRest
-from control.home import Home
-from control.machine.ports import free_ports
-from control.machine.tls import TlsFiles
-from control.monitor.cluster import Measured, measure_cluster
-from control.monitor.jobs import WatchedJob
-from control.monitor.metrics import Kind, Metric, Reading, Subject
-from control.waiting import wait_until
-from flink_jobs.spec import BarsJobSpec
-from tests.cluster.test_cluster import TIMEOUT_S, cancel, counter_spec, start_counter
+from control.monitoring.measurements import ClusterMeasurements, measure_cluster
+from control.monitoring.metrics import Kind, Metric, Reading, Subject
+from control.monitoring.outages import WatchedJob
+from tests.support.cluster import TIMEOUT_S, cancel, counter_spec, start_counter
 
 COUNTED = Subject(Kind.JOB, "watched")
 COUNT = Subject(Kind.OPERATOR, "watched/KEYED PROCESS -> Sink: Print to Std. Out")
@@ -31,8 +31,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def values(seen: Measured) -> dict[tuple[Subject, Metric], float]:
-    return {(one.subject, one.metric): one.value for one in seen.readings}
+def values(seen: ClusterMeasurements) -> dict[tuple[Subject, Metric], float]:
+    return {(reading.subject, reading.metric): reading.value for reading in seen.readings}
 
 
 def test_a_running_job_is_measured_through_and_through(shared_flink: FlinkRest, tmp_path: Path) -> None:

@@ -7,41 +7,38 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from bar.frames import parse_frames
-from bar.model import BAR_VALUES
-from bar.reader import BarReader
+from barmill.ingest.files.layout import Layout
+from barmill.model.bar import BAR_VALUES
+from barmill.model.frames import parse_frames
+from barmill.platform.home import Home
+from barmill.storage.reader import BarReader
 from control.flink.cluster import private_cluster
 from control.flink.rest import FlinkRest
-from control.home import REPO_ROOT, Home
 from control.jobs import replay_run
-from control.jobs.replay_run import Outcome, Request
-from feed.files.layout import Layout
-from tests.bars.ticks import START_MS
-from tests.feed.test_replay import BAD_LINES, HEADER
+from control.jobs.replay_run import ReplayRequest, ReplayResult
+from tests.support.bad_lines import BAD_LINES, HEADER
+from tests.support.replay import GOLDEN, needs_golden
+from tests.support.ticks import START_MS
 
-GOLDEN = REPO_ROOT.parent / "shared" / "data"
-needs_golden = pytest.mark.skipif(
-    not GOLDEN.exists(), reason="the real ticks of shared/data are not beside the project"
-)
 HOUR_MS = 3_600_000
 
 
 @pytest.fixture(scope="module")
 def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkRest]:
     home = Home(tmp_path_factory.mktemp("cluster"))
-    with private_cluster(home, slots=4) as rest:
+    with private_cluster(home, slots=4, single_process=True) as rest:
         yield rest
-    # What Flink unpacks for each job, and never removes, is where it goes with the home.
-    assert list((home.flink / "tmp").glob("flink-table-planner*.jar"))
+    # Flink unpacks its SQL planner when a program first needs it, which takes seconds.
+    assert not list((home.flink / "tmp").glob("flink-table-planner*.jar"))
 
 
 def replay(
     flink: FlinkRest, folder: Path, files: list[Path], frames: str, lateness_ms: int = 300_000, parallelism: int = 1
-) -> tuple[Outcome, pl.DataFrame]:
+) -> tuple[ReplayResult, pl.DataFrame]:
     home = Home(folder)
-    request = Request(files, Layout(rising_ids=True), parse_frames(frames), lateness_ms, parallelism)
+    request = ReplayRequest(files, Layout(rising_ids=True), parse_frames(frames), lateness_ms, parallelism)
     outcome = replay_run.run(request, home, cluster=nullcontext(flink))
-    return outcome, pl.concat(BarReader.open(home.bars_db).everything())
+    return outcome, pl.concat(BarReader.open(home.bars_db).all_bars())
 
 
 @needs_golden

@@ -1,6 +1,7 @@
 """What the files for Docker Compose and Kubernetes promise, read from them; tests/cluster/docker runs the former."""
 
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -13,14 +14,14 @@ import jsonschema
 import pytest
 import yaml
 
-from control.flink.cluster import DISTRIBUTION
-from control.home import REPO_ROOT, Home
-from control.kafka.settings import KafkaSettings
-from control.machine.ports import LOOPBACK, Ports
-from control.machine.programs import programs
-from control.people.settings import SignInSettings
-from feed.settings import FeedSettings
-from flink_jobs.spec import BarsJobSpec
+from barmill.auth.settings import SignInSettings
+from barmill.model.job_spec import BarsJobSpec
+from barmill.platform.feed_settings import FeedSettings
+from barmill.platform.home import REPO_ROOT, Home
+from barmill.platform.kafka_settings import KafkaSettings
+from barmill.platform.ports import LOOPBACK, Ports
+from control.flink.class_archive import DISTRIBUTION
+from control.system.readiness import programs
 
 COMPOSE = yaml.safe_load((REPO_ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -31,13 +32,13 @@ OPERATOR_API = "org.apache.flink:flink-kubernetes-operator-api:1.10.0"
 
 
 def kinds(name: str) -> dict[str, Any]:
-    return {one["kind"]: one for one in yaml.safe_load_all((KUBERNETES / name).read_text())}
+    return {document["kind"]: document for document in yaml.safe_load_all((KUBERNETES / name).read_text())}
 
 
 def test_every_process_has_a_service_and_no_service_is_unknown(home: Home) -> None:
     kafka = KafkaSettings(bootstrap="kafka:9092")
-    known = {one.name for one in programs(home, Ports(1, 2, 3, 4), FeedSettings(), kafka)}
-    assert {name for name, one in SERVICES.items() if one.get("command", [""])[0] == "run"} == known
+    known = {program.name for program in programs(home, Ports(1, 2, 3, 4), FeedSettings(), kafka)}
+    assert {name for name, service in SERVICES.items() if service.get("command", [""])[0] == "run"} == known
     assert all(SERVICES[name]["command"] == ["run", name] for name in known)
     assert set(SERVICES) == {*known, "kafka", "prepare"}
 
@@ -50,7 +51,7 @@ def test_the_peers_are_the_services() -> None:
 
 
 def test_only_the_app_is_published_and_by_default_to_this_machine() -> None:
-    published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert list(published) == ["app"]
     assert published["app"][0].startswith(f"${{BARMILL_ADDRESS:-{LOOPBACK}}}:")
 
@@ -58,39 +59,41 @@ def test_only_the_app_is_published_and_by_default_to_this_machine() -> None:
 def test_flink_is_in_a_network_of_its_own_that_leads_nowhere() -> None:
     assert SERVICES["jobmanager"]["networks"] == SERVICES["taskmanager"]["networks"] == ["cluster"]
     assert COMPOSE["networks"]["cluster"]["internal"]
-    inside = {name for name, one in SERVICES.items() if "cluster" in one["networks"]}
+    inside = {name for name, service in SERVICES.items() if "cluster" in service["networks"]}
     assert inside == {"jobmanager", "taskmanager", "controller", "kafka", "shipper", "materialiser"}
 
 
 def test_what_opens_the_keys_is_out_of_reach_of_flink_market_and_broker() -> None:
-    with_keys = {name for name, one in SERVICES.items() if any("keys:" in volume for volume in one["volumes"])}
+    with_keys = {name for name, service in SERVICES.items() if any("keys:" in volume for volume in service["volumes"])}
     assert with_keys == {"prepare", "ingest", "controller", "app", "shipper", "materialiser"}
     for example in EXAMPLES:
-        given = {name for name, one in yaml.safe_load(example.read_text())["services"].items() if "secrets" in one}
+        given = {
+            name for name, service in yaml.safe_load(example.read_text())["services"].items() if "secrets" in service
+        }
         assert given <= {"prepare", "ingest", "app", "shipper", "materialiser", "openbao"}, example.name
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_bounded_and_locked_down(name: str) -> None:
-    one = SERVICES[name]
-    assert one["mem_limit"]
-    assert one["pids_limit"]
-    assert one["logging"]["options"]["max-size"]
-    assert one["cap_drop"] == ["ALL"]
-    assert one["security_opt"] == ["no-new-privileges:true"]
-    assert ":latest" not in one["image"]
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"]["max-size"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert ":latest" not in service["image"]
     if name != "prepare":
-        assert one["restart"] == "unless-stopped"
-        assert one["healthcheck"]["test"]
-        assert one["cpus"]
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"]
+        assert service["cpus"]
     if name != "kafka":  # whose image writes into itself
-        assert one["read_only"]
+        assert service["read_only"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_add_to_services_that_there_are(path: Path) -> None:
     services = yaml.safe_load(path.read_text())["services"]
-    assert {name for name, one in services.items() if "image" not in one} <= set(SERVICES)
+    assert {name for name, service in services.items() if "image" not in service} <= set(SERVICES)
 
 
 def test_the_job_on_kubernetes_is_one_that_the_job_program_takes() -> None:
@@ -113,18 +116,21 @@ def test_only_the_proxy_reaches_the_app_on_kubernetes() -> None:
     assert policy["policyTypes"] == ["Ingress"]
     (rule,) = policy["ingress"]
     assert rule["ports"] == [{"port": "http"}]
-    assert all({"namespaceSelector", "podSelector"} <= set(one) for one in rule["from"])
+    assert all({"namespaceSelector", "podSelector"} <= set(origin) for origin in rule["from"])
 
 
 def test_the_pod_on_kubernetes_runs_processes_that_there_are(home: Home) -> None:
     kafka = KafkaSettings(bootstrap="kafka:9092")
-    known = {one.name for one in programs(home, Ports(1, 2, 3, 4), FeedSettings(), kafka)}
+    known = {program.name for program in programs(home, Ports(1, 2, 3, 4), FeedSettings(), kafka)}
     pod = kinds("barmill.yml")["StatefulSet"]["spec"]["template"]["spec"]
-    for one in [*pod["initContainers"], *pod["containers"]]:
-        peers = json.loads(next(each["value"] for each in one["env"] if each["name"] == "BARMILL_PEERS"))
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        peers = json.loads(next(each["value"] for each in container["env"] if each["name"] == "BARMILL_PEERS"))
         assert Ports(**peers).app == 8501
-        assert one["securityContext"]["readOnlyRootFilesystem"]
-    assert all(one["args"] == ["run", one["name"]] and one["name"] in known for one in pod["containers"])
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert all(
+        container["args"] == ["run", container["name"]] and container["name"] in known
+        for container in pod["containers"]
+    )
 
 
 def flink_option_names() -> Iterator[bytes]:
@@ -160,7 +166,7 @@ def test_the_deployment_is_what_the_operator_takes(tmp_path: Path) -> None:
 def closed(schema: Any) -> Any:
     """Return a schema that takes no field it does not name, as Kubernetes drops such fields without a word."""
     if isinstance(schema, list):
-        return [closed(one) for one in schema]
+        return [closed(document) for document in schema]
     if not isinstance(schema, dict):
         return schema
     found = {key: closed(value) for key, value in schema.items()}
@@ -168,3 +174,15 @@ def closed(schema: Any) -> Any:
     if schema.get("type") == "object" and isinstance(schema.get("properties"), dict) and not open_ended:
         found.setdefault("additionalProperties", False)
     return found
+
+
+def test_no_script_names_a_package_host() -> None:
+    """Package sources are those of the machine: apt's own configuration, pip's and Maven's."""
+    scripts = [*(REPO_ROOT / "tests").rglob("*.sh"), REPO_ROOT / ".ci" / "run", REPO_ROOT / "barmill"]
+    named = {path.name: hosts for path in scripts if (hosts := named_hosts(path.read_text()))}
+    assert named == {}
+    assert named_hosts("debootstrap bookworm tree http://deb.debian.org/debian") == ["deb.debian.org"]
+
+
+def named_hosts(script: str) -> list[str]:
+    return [host for host in re.findall(r"https?://([\w.-]+)", script) if host not in ("127.0.0.1", "localhost")]

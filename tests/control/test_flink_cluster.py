@@ -1,10 +1,14 @@
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from barmill.platform.home import PYTHON_PATH, Home
 from control.flink.cluster import Cluster
 from control.flink.settings import Memory
-from control.home import Home
+from tools.compile_java import SOURCES, compile_into
 
 
 @pytest.fixture
@@ -34,6 +38,31 @@ def test_the_traps_are_closed(cluster: Cluster) -> None:
     assert any(Path(jar).name.startswith("flink-python-") for jar in class_path(cluster))
 
 
+def test_the_class_that_sets_a_password_comes_before_that_of_flink_and_is_what_its_source_says(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    compile_into(tmp_path)
+    classes = {path.relative_to(SOURCES): path.read_bytes() for path in SOURCES.rglob("*.class")}
+    assert classes == {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.class")}
+    with zipfile.ZipFile(class_path(cluster)[0]) as first:
+        assert {Path(name): first.read(name) for name in first.namelist()} == classes
+    flink_python = next(jar for jar in class_path(cluster) if Path(jar).name.startswith("flink-python-"))
+    with zipfile.ZipFile(flink_python) as jar:
+        replaced = {str(path) for path in classes} & set(jar.namelist())
+    assert replaced == {str(path) for path in classes if path.parts[0] == "org"} != set()
+
+
+def test_the_python_of_the_taskmanager_starts_without_beam_and_pandas(cluster: Cluster) -> None:
+    program = "import sys, pyflink.fn_execution.coders; print(*{'apache_beam', 'pandas'} & {*sys.modules})"
+    command = [sys.executable, "-c", program]
+    with_both = {"PYTHONPATH": PYTHON_PATH}
+    imported = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+        for environment in (cluster.environment(), with_both)
+    ]
+    assert [len(names) for names in imported] == [0, 2]
+
+
 def class_path(cluster: Cluster) -> list[str]:
     command = cluster.taskmanager_command()
     return command[command.index("-classpath") + 1].split(":")
@@ -57,7 +86,9 @@ def test_what_killed_processes_left_is_cleared_and_checkpoints_stay(cluster: Clu
 
 
 def test_the_jvms_get_the_memory_the_settings_promise(home: Home) -> None:
-    cluster = Cluster(home, 1, 2, memory=Memory(jobmanager_heap=111, task_heap=300, framework_heap=22, network=33))
+    cluster = Cluster(
+        home, 1, 2, memory=Memory(jobmanager_heap_mb=111, task_heap_mb=300, framework_heap_mb=22, network_mb=33)
+    )
     assert "-Xmx111m" in cluster.jobmanager_command()
     assert "-Xmx322m" in cluster.taskmanager_command()
     assert "-XX:MaxDirectMemorySize=97m" in cluster.taskmanager_command()

@@ -1,8 +1,20 @@
 """How the client reads what Flink says; everything else about it is tested on a real cluster (tests/cluster)."""
 
-from control.flink.model import JobState
-from control.flink.rest import _last_program_output
-from control.flink.traces import cause_of
+import gc
+import select
+import socket
+import ssl
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from barmill.platform.certificates import ensure_certificate
+from barmill.platform.home import Home
+from control.flink.model import ClusterUnreachableError, JobState, cause_of
+from control.flink.rest import FlinkRest, _last_program_output
 
 LOG = """\
 2026-11-23T22:00:00.000Z INFO  org.apache.flink.client.python.PythonDriver - -------- Python Process Started --------
@@ -49,4 +61,36 @@ def test_the_cause_of_a_python_trace_is_its_last_line() -> None:
 def test_every_state_has_a_sentence_and_unknown_words_are_unknown() -> None:
     assert all(state.sentence.endswith(".") for state in JobState)
     assert JobState.of("SOMETHING_NEW") is JobState.UNKNOWN
-    assert {state.name for state in JobState if state.terminal} == {"FAILED", "CANCELED", "FINISHED"}
+    assert {state.name for state in JobState if state.is_terminal} == {"FAILED", "CANCELED", "FINISHED"}
+
+
+def test_a_reset_before_the_handshake_leaves_no_socket_open(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrap_socket = ssl.SSLContext.wrap_socket
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reset_first(context: ssl.SSLContext, sock: socket.socket, *given: Any, **named: Any) -> ssl.SSLSocket:
+            accepted, _ = listening.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()  # with this option, it sends a reset
+            arrived = select.poll()
+            arrived.register(sock, select.POLLHUP)
+            assert arrived.poll(10_000)
+            return wrap_socket(context, sock, *given, **named)
+
+        client = FlinkRest(listening.getsockname()[1], home.run / "lock", ensure_certificate(home))
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", reset_first)
+        before = _sockets()
+        with pytest.raises(ClusterUnreachableError):
+            client.overview()
+        client.close()
+        gc.collect()  # the error refers to itself; see tests/conftest.py
+        assert _sockets() == before
+
+
+def _sockets() -> set[str]:
+    """Return the open sockets of this process."""
+    links = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor of the folder itself
+            links.add(str(path.readlink()))
+    return {link for link in links if link.startswith("socket:")}

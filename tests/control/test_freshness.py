@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bar.frames import Frame, parse_frame, parse_frames
-from bar.reader import BarReader
-from bar.sharding import shard_of
-from bar.store import Progress
-from control.feeds.changes import enable
-from control.feeds.store import Feeds
-from control.freshness.flow import Asked, Flow, Intent, Maker
-from control.freshness.frames import offered_frames, unfed
+from barmill.audit.roles import Actor
+from barmill.ingest.feeds.changes import enable
+from barmill.ingest.feeds.feed import Feeds
+from barmill.model.frames import Frame, parse_frame, parse_frames
+from barmill.model.job_spec import BarsJobSpec
+from barmill.model.progress import shard_of
+from barmill.platform.home import Home
+from barmill.storage.bar_store import Progress
+from barmill.storage.reader import BarReader
+from barmill.storage.tick_log import TickLog
+from control.freshness.flow import SILENT_AFTER_MS, BarJob, Flow, Intent, UserOperation, silent_after_ms
 from control.freshness.judge import (
-    SILENT_AFTER_MS,
     Freshness,
     Level,
     ShownFrame,
@@ -26,39 +28,60 @@ from control.freshness.judge import (
     freshness,
     job_state,
     stopped_by_feed,
-    why_not_fed,
+    unfed_reason,
     worst,
 )
-from control.freshness.reading import judged, read_flow
-from control.home import Home
-from control.jobs.operations import Kind
-from control.jobs.states import State
-from control.people.roles import Actor
-from feed.ticklog import TickLog
-from tests.pages.flows import NOW_MS, progress, source
-from tests.stopped_jobs import AAA, BY, seconds_stopped
+from control.freshness.reading import bar_freshness, offered_frames, read_flow, unfed_frames
+from control.jobs.model import Kind, State
+from tests.support.flows import NOW_MS, progress, source
+from tests.support.stopped_jobs import AAA, BY, seconds_stopped
 
 SECOND, FIVE, MINUTE, FIVE_MINUTES = map(parse_frame, ("1s", "5s", "1m", "5m"))
-STOP = Asked(Kind.STOP, "ada", NOW_MS - 60_000)
+STOP = UserOperation(Kind.STOP, "ada", NOW_MS - 60_000)
 
 
-def maker(name: str, frames: str, intent: Intent = Intent.RUN, **more: object) -> Maker:
+def maker(name: str, frames: str, intent: Intent = Intent.RUN, **more: object) -> BarJob:
     state = State.RUNNING if intent is Intent.RUN else State.STOPPED
-    return replace(Maker(name, parse_frames(frames), intent, state, "The job is running."), **more)  # type: ignore[arg-type]
+    return replace(BarJob(name, parse_frames(frames), intent, state, "The job is running."), **more)  # type: ignore[arg-type]
 
 
 def wrote(name: str, frames: str, silent_ms: int = 100, **more: object) -> Progress:
     return replace(progress(silent_ms=silent_ms), job=name, frames=frames, **more)  # type: ignore[arg-type]
 
 
-def two(first: Maker, *, silent_ms: int = 60_000, long: Maker | None = None) -> Flow:
+def two(first: BarJob, *, silent_ms: int = 60_000, long: BarJob | None = None) -> Flow:
     """Return a flow in which the job of seconds is as said, and one of minutes runs."""
     minutes = long or maker("long", "1m,1h")
     rows = (wrote(first.name, "1s,1m", silent_ms), wrote("long", "1m,1h"))
     return Flow(NOW_MS, (source(),), rows, 1_001, jobs=(first, minutes))
 
 
-STOPPED = two(maker("bars", "1s,1m", Intent.STOP, ended=STOP))
+@pytest.mark.parametrize(
+    ("sink", "silent_ms", "level"),
+    [
+        ("sqlite", 1_800, Level.LIVE),
+        ("sqlite", 3_000, Level.STOPPED),
+        ("both", 3_000, Level.STOPPED),
+        ("kafka", 3_000, Level.LIVE),
+        ("kafka", 6_800, Level.LIVE),
+        ("kafka", 6_801, Level.STOPPED),
+    ],
+)
+def test_progress_from_kafka_may_be_as_old_as_its_commits_are_apart(sink: str, silent_ms: int, level: Level) -> None:
+    fields = {
+        "ticks_db": "t",
+        "bars_db": "b",
+        "kafka": {"bootstrap": "localhost:9092"},
+        "sink": sink,
+        "commit_ms": 1_000,
+    }
+    spec = BarsJobSpec.model_validate(fields)
+    job = maker("bars", "1s", silent_after_ms=silent_after_ms(spec))
+    flow = Flow(NOW_MS, (source(),), (wrote("bars", "1s", silent_ms),), 1_001, jobs=(job,))
+    assert freshness(flow, ShownFrame(SECOND)).level is level
+
+
+STOPPED = two(maker("bars", "1s,1m", Intent.STOP, ended_by=STOP))
 CASES: dict[str, tuple[Flow, Frame, Level, str]] = {
     "stopped on purpose": (
         STOPPED,
@@ -75,13 +98,13 @@ CASES: dict[str, tuple[Flow, Frame, Level, str]] = {
         "The job bars, which makes 5s bars, was stopped by ada at 2025-11-25 11:59:00 UTC.",
     ),
     "stopped a moment ago, so that it seems to write": (
-        two(maker("bars", "1s,1m", Intent.STOP, ended=STOP), silent_ms=100),
+        two(maker("bars", "1s,1m", Intent.STOP, ended_by=STOP), silent_ms=100),
         SECOND,
         Level.STOPPED,
         "The job bars, which makes 1s bars, was stopped by ada at 2025-11-25 11:59:00 UTC.",
     ),
     "deleted": (
-        two(maker("bars", "1s,1m", Intent.DELETED, ended=replace(STOP, kind=Kind.DELETE))),
+        two(maker("bars", "1s,1m", Intent.DELETED, ended_by=replace(STOP, kind=Kind.DELETE))),
         SECOND,
         Level.STOPPED,
         "The job bars, which makes 1s bars, was deleted by ada at 2025-11-25 11:59:00 UTC.",
@@ -96,26 +119,26 @@ CASES: dict[str, tuple[Flow, Frame, Level, str]] = {
         Flow(NOW_MS, (source(),), (wrote("long", "1m,1h"),), 1_001, jobs=(maker("long", "1m,1h"),)),
         SECOND,
         Level.STOPPED,
-        "No job makes 1s bars, or shorter ones they could be made of.",
+        "No job makes 1s bars, or shorter bars to derive them from.",
     ),
     "given up on": (
-        two(maker("bars", "1s,1m", state=State.FAILED, sentence="It failed 5 times.")),
+        two(maker("bars", "1s,1m", state=State.FAILED, sentence="The job failed 5 times.")),
         SECOND,
         Level.STOPPED,
-        "The job bars, which makes 1s bars, does not run: It failed 5 times.",
+        "The job bars, which makes 1s bars, is not running: The job failed 5 times.",
     ),
     "silent though it should run": (
         two(maker("bars", "1s,1m")),
         SECOND,
         Level.STOPPED,
-        "The job bars, which makes 1s bars, has been silent for 60 s. It is restarted automatically;"
-        " ./barmill status says more.",
+        "The job bars, which makes 1s bars, has been silent for 60 s. It is restarted automatically."
+        " See ./barmill status.",
     ),
     "being restarted": (
-        two(maker("bars", "1s,1m", state=State.STOPPING, under_way=replace(STOP, kind=Kind.RESTART))),
+        two(maker("bars", "1s,1m", state=State.STOPPING, open_operation=replace(STOP, kind=Kind.RESTART))),
         SECOND,
         Level.LATE,
-        "The job bars, which makes 1s bars, is being restarted, asked for by ada at 2025-11-25 11:59:00 UTC.",
+        "The job bars, which makes 1s bars, is being restarted, as requested by ada at 2025-11-25 11:59:00 UTC.",
     ),
     "starting": (
         two(maker("bars", "1s,1m", state=State.INITIALIZING)),
@@ -127,14 +150,14 @@ CASES: dict[str, tuple[Flow, Frame, Level, str]] = {
         two(maker("bars", "1s,1m", state=State.RESTARTING, sentence="It restarts."), silent_ms=100),
         SECOND,
         Level.LATE,
-        "The job bars, which makes 1s bars, is in trouble: It restarts.",
+        "The job bars, which makes 1s bars, has a problem: It restarts.",
     ),
     "one stopped, one that should run": (
-        two(maker("bars", "1s,1m"), long=maker("long", "1m,1h", Intent.STOP, ended=STOP)),
+        two(maker("bars", "1s,1m"), long=maker("long", "1m,1h", Intent.STOP, ended_by=STOP)),
         MINUTE,
         Level.STOPPED,
-        "The job bars, which makes 1m bars, has been silent for 60 s. It is restarted automatically;"
-        " ./barmill status says more.",
+        "The job bars, which makes 1m bars, has been silent for 60 s. It is restarted automatically."
+        " See ./barmill status.",
     ),
 }
 
@@ -188,7 +211,7 @@ def test_an_instrument_is_quiet_while_its_feed_says_that_it_misses_nothing() -> 
     behind = replace(complete, sources=(replace(source(), complete_to_ms=NOW_MS - 600_000),))
     found = freshness(behind, quiet)
     assert (found.level, found.since_ms) == (Level.LATE, NOW_MS - 600_000)
-    assert found.sentence == "The feed market is behind: no prices of the last 10 min have come yet."
+    assert found.sentence == "The feed market is behind: no prices from the last 10 min have arrived yet."
 
 
 @pytest.mark.parametrize("text", ["1d", "1w"])
@@ -202,16 +225,16 @@ def test_a_long_frame_is_not_live_while_its_feed_has_missed_hours(text: str) -> 
 def test_a_quiet_instrument_is_live_although_ticks_of_others_have_just_come() -> None:
     quiet = ShownFrame(SECOND, NOW_MS - 3_600_000, NOW_MS - 3_600_000)
     busy = Flow(NOW_MS, (source(),), (progress(),), 1_301)
-    assert freshness(busy.of("AAA"), quiet).level is Level.LIVE
+    assert freshness(busy.for_instrument("AAA"), quiet).level is Level.LIVE
     behind = replace(busy, progress=(progress(tick_age_ms=60_000),))
-    assert freshness(behind.of("AAA"), quiet).level is Level.CATCHING_UP
+    assert freshness(behind.for_instrument("AAA"), quiet).level is Level.CATCHING_UP
 
 
 def test_an_instrument_is_judged_by_its_own_shard() -> None:
     names = [f"N{number}" for number in range(40)]
     rows = tuple(wrote("bars", "1s", silent_ms=100 if shard else 9_000, shard=shard, shards=2) for shard in range(2))
     flow = Flow(NOW_MS, (source(),), rows, 1_001, jobs=(maker("bars", "1s"),))
-    levels = {name: freshness(flow.of(name), ShownFrame(SECOND)).level for name in names}
+    levels = {name: freshness(flow.for_instrument(name), ShownFrame(SECOND)).level for name in names}
     assert levels == {name: Level.LIVE if shard_of(name, 2) else Level.STOPPED for name in names}
     assert freshness(flow, ShownFrame(SECOND)).level is Level.STOPPED
 
@@ -248,7 +271,7 @@ SOURCES = st.lists(
         problem=st.sampled_from([None, "The key was refused."]),
     ),
     max_size=2,
-    unique_by=lambda one: one.name,
+    unique_by=lambda source: source.name,
 )
 
 
@@ -260,24 +283,24 @@ def test_a_frame_is_never_green_while_no_job_or_feed_that_makes_it_runs(
     text: str,
     as_instrument: bool,
 ) -> None:
-    frame, makers, rows, running = parse_frame(text), list[Maker](), list[Progress](), False
+    frame, makers, rows, running = parse_frame(text), list[BarJob](), list[Progress](), False
     for number, (frames, intent, state, silent_ms, under_way) in enumerate(jobs):
         asked = STOP if under_way else None
-        makers.append(Maker(f"j{number}", parse_frames(",".join(frames)), intent, state, "As it is.", STOP, asked))
+        makers.append(BarJob(f"j{number}", parse_frames(",".join(frames)), intent, state, "As it is.", STOP, asked))
         if silent_ms is not None:
             rows.append(wrote(f"j{number}", ",".join(frames), silent_ms))
-        divides = any(parse_frame(one).divides(frame) for one in frames)
+        divides = any(parse_frame(frame_name).divides(frame) for frame_name in frames)
         should = intent not in (Intent.STOP, Intent.DELETED)
         does = silent_ms is not None and silent_ms <= SILENT_AFTER_MS and state.value in ("RUNNING", "UNKNOWN")
         running = running or (divides and should and does)
     flow = Flow(NOW_MS, tuple(sources), tuple(rows), 1_001, jobs=tuple(makers))  # type: ignore[arg-type]
     shown = ShownFrame(frame, NOW_MS - 400, NOW_MS - 400)
-    found = freshness(flow.of("AAA") if as_instrument else flow, shown)
-    fed = running and any(not one.ended and not one.problem for one in flow.sources)
+    found = freshness(flow.for_instrument("AAA") if as_instrument else flow, shown)
+    fed = running and any(not candidate.ended and not candidate.problem for candidate in flow.sources)
     assert (found.level.color == "green") <= fed
-    assert (why_not_fed(flow, frame) is None) <= running
+    assert (unfed_reason(flow, frame) is None) <= running
     assert (job_state(flow, frame) == "running") == running
-    if found.level is Level.STOPPED and found.by:
+    if found.level is Level.STOPPED and found.actor:
         assert "restarted" not in found.sentence
 
 
@@ -291,7 +314,7 @@ def test_a_feed_that_a_person_disabled_says_so_and_has_not_just_ended(home: Home
         on = read_flow(home)
     stores.close()
     found = freshness(off, ShownFrame(MINUTE))
-    assert (found.level, found.by, feed_state(off)) == (Level.STOPPED, BY, "disabled")
+    assert (found.level, found.actor, feed_state(off)) == (Level.STOPPED, BY, "disabled")
     assert found.sentence.startswith("The feed market was disabled by os:ada at ")
     assert (freshness(on, ShownFrame(MINUTE)).level, feed_state(on)) == (Level.ENDED, "ended")
 
@@ -307,21 +330,21 @@ def reader(home: Home) -> Iterator[BarReader]:
 
 def test_a_home_says_of_each_frame_who_stopped_it_and_when(home: Home, reader: BarReader) -> None:
     flow = read_flow(home)
-    found = judged(reader, flow, AAA, SECOND)
-    assert (found.level, found.by) == (Level.STOPPED, BY)
+    found = bar_freshness(reader, flow, AAA, SECOND)
+    assert (found.level, found.actor) == (Level.STOPPED, BY)
     assert re.fullmatch(
         r"The job bars, which makes 1s bars, was stopped by os:ada at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\.",
         found.sentence,
     )
-    assert judged(reader, flow, AAA, MINUTE).level is Level.LIVE
-    (gone,) = unfed(flow, offered_frames(reader))
-    assert (gone.text, gone.why.by) == ("1s, 5s, 15s, 30s", BY)
+    assert bar_freshness(reader, flow, AAA, MINUTE).level is Level.LIVE
+    (gone,) = unfed_frames(flow, offered_frames(reader))
+    assert (gone.text, gone.reason.actor) == ("1s, 5s, 15s, 30s", BY)
 
 
 def test_a_deleted_job_is_still_named(home: Home) -> None:
     seconds_stopped(home, delete=True).close()
-    (gone,) = unfed(read_flow(home), [SECOND, MINUTE])
-    assert (gone.text, gone.why.by) == ("1s", BY)
+    (gone,) = unfed_frames(read_flow(home), [SECOND, MINUTE])
+    assert (gone.text, gone.reason.actor) == ("1s", BY)
     assert "was deleted by os:ada" in gone.sentence
 
 

@@ -5,21 +5,10 @@ from dataclasses import replace
 import pytest
 
 from control.flink.model import JobState, SavepointState, SavepointStatus, Vertex
-from control.jobs.operation_steps import STABLE_AFTER_MS, UNSTABLE_AFTER_MS, decide
-from control.jobs.operations import Kind, Operation, Outcome, Phase, StopMode, Wanted
-from control.jobs.reconcile import (
-    Advance,
-    Cancel,
-    Close,
-    Finish,
-    KeepSavepoint,
-    Rescale,
-    Submit,
-    TakeSavepoint,
-    Wait,
-)
-from control.jobs.states import State
-from tests.control.jobs import CHECKPOINT, NOW_MS, RUN, asked, ended, running, seen
+from control.jobs.decisions import Advance, Cancel, Close, Finish, KeepSavepoint, Rescale, Submit, TakeSavepoint, Wait
+from control.jobs.model import Kind, Outcome, Phase, State, StopMode
+from control.jobs.planner import STABLE_AFTER_MS, UNSTABLE_AFTER_MS, decide
+from tests.support.jobs import NOW_MS, RUN, asked, ended, running, seen
 
 SAVEPOINT = "file:/home/flink/savepoints/fff/savepoint-1"
 DONE = SavepointStatus(SavepointState.COMPLETED, SAVEPOINT)
@@ -96,8 +85,8 @@ def test_a_start_goes_on_from_what_was_chosen_and_ends_when_the_job_runs() -> No
     )
     ours = replace(start, run=NEW_RUN.id)
     assert isinstance(decide(seen(NEW_RUN, state=JobState.INITIALIZING, operation=ours)), Wait)
-    assert decide(seen(NEW_RUN, state=JobState.RUNNING, operation=ours)) == Finish(Outcome.DONE, "It runs.")
-    assert decide(running(start)) == Finish(Outcome.DONE, "It was running already.")
+    assert decide(seen(NEW_RUN, state=JobState.RUNNING, operation=ours)) == Finish(Outcome.DONE, "The job is running.")
+    assert decide(running(start)) == Finish(Outcome.DONE, "The job was already running.")
 
 
 def test_a_start_that_fails_says_why_and_one_that_gets_lost_is_repeated() -> None:
@@ -144,7 +133,7 @@ def test_an_upgrade_whose_new_version_restarts_before_it_was_seen_running_goes_b
     back = decide(restarting)
     assert isinstance(back, Advance)
     assert (back.phase, back.problem) == (
-        Phase.GOING_BACK,
+        Phase.ROLLING_BACK,
         "Version 2 did not become stable. It kept restarting.",
     )
     assert isinstance(decide(replace(restarting, restores=1)), Wait)
@@ -161,7 +150,7 @@ def test_a_new_version_that_does_not_become_stable_is_taken_back(changes: dict[s
     decision = decide(seen(NEW_RUN, state=JobState.RUNNING, operation=SETTLING, **changes))
     problem = f"Version 2 did not become stable. {why}"
     assert decision == Advance(
-        Phase.GOING_BACK, f"{problem} Going back.", {"version": 1}, run=NEW_RUN.id, problem=problem
+        Phase.ROLLING_BACK, f"{problem} Rolling back.", {"version": 1}, run=NEW_RUN.id, problem=problem
     )
 
 
@@ -170,13 +159,13 @@ def test_a_new_version_that_fails_is_taken_back_to_the_savepoint_of_the_old_one(
     for operation in (SETTLING, replace(SETTLING, phase=Phase.STARTING)):
         decision = decide(seen(dead, operation=operation))
         assert isinstance(decision, Advance)
-        assert decision.phase is Phase.GOING_BACK
+        assert decision.phase is Phase.ROLLING_BACK
         assert decision.problem
         assert "KeyError: 'x'." in decision.problem
 
 
 def test_going_back_cancels_the_new_run_once_and_starts_the_old_version_once() -> None:
-    back = replace(SETTLING, phase=Phase.GOING_BACK, problem="Version 2 did not become stable. It ended.")
+    back = replace(SETTLING, phase=Phase.ROLLING_BACK, problem="Version 2 did not become stable. It ended.")
     assert decide(seen(NEW_RUN, state=JobState.RUNNING, operation=back)) == Cancel(
         NEW_RUN.id, JobState.CANCELLING.sentence
     )
@@ -202,12 +191,12 @@ def vertices(have: int, wanted: int) -> list[Vertex]:
 def test_rescaling_is_asked_for_once_and_pending_until_the_slots_are_there() -> None:
     rescale = asked(Kind.RESCALE, parallelism=4)
     assert decide(running(rescale, vertices=vertices(1, 1))) == Rescale(
-        RUN.id, {"1": 1, "2": 4, "3": 1}, "The job is being rescaled to 4."
+        RUN.id, {"1": 1, "2": 4, "3": 1}, "The job is being rescaled to 4 slots."
     )
     pending = decide(running(rescale, vertices=vertices(2, 4)))
-    assert pending == Wait(State.RUNNING, "Rescaling is pending: it runs on 2 of 4 slots, until more are free.")
+    assert pending == Wait(State.RUNNING, "Rescaling is pending: the job runs on 2 of 4 slots until more are free.")
     assert isinstance(decide(seen(RUN, state=JobState.RESTARTING, operation=rescale)), Wait)
-    assert decide(running(rescale, vertices=vertices(4, 4))) == Finish(Outcome.DONE, "It runs on 4 slots.")
+    assert decide(running(rescale, vertices=vertices(4, 4))) == Finish(Outcome.DONE, "The job is running on 4 slots.")
     assert isinstance(decide(seen(ended(State.STOPPED), operation=rescale)), Finish)
 
 
@@ -227,7 +216,7 @@ def test_a_deleted_job_is_cancelled_first() -> None:
     assert isinstance(decide(running(delete)), Cancel)
     finished = decide(seen(ended(State.CANCELED), operation=delete))
     assert isinstance(finished, Finish)
-    assert finished.forget
+    assert finished.delete_job
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -235,10 +224,3 @@ def test_no_operation_does_anything_while_the_cluster_does_not_answer(kind: Kind
     decision = decide(seen(RUN, incarnation=None, operation=asked(kind, parallelism=2)))
     assert isinstance(decision, Wait)
     assert decision.state is State.UNKNOWN
-
-
-def test_an_operation_survives_being_written_down() -> None:
-    wanted = Wanted(StopMode.LAST_STATE, CHECKPOINT, 3, "/somewhere", 1, 2)
-    operation = replace(SETTLING, wanted=wanted, ended_ms=5, outcome=Outcome.DONE)
-    assert Operation.of_row(operation.row) == operation  # type: ignore[arg-type]
-    assert Wanted.of_json(Wanted().as_json()) == Wanted()

@@ -1,13 +1,17 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from control.home import Home
-from control.machine.ports import PEERS_VARIABLE, PeersError, Ports, choose_ports, read_ports
-from control.machine.programs import cluster_of, programs
-from feed.settings import FeedSettings
+from barmill.platform.feed_settings import FeedSettings
+from barmill.platform.home import Home
+from barmill.platform.ports import PEERS_VARIABLE, PeersError, Ports, choose_ports, free_ports, read_ports
+from control.processes.health import is_healthy
+from control.system.readiness import cluster_of, programs
+from tests.support.answering import OK, answering
 
 PEERS = {
     "app": 8501,
@@ -40,7 +44,7 @@ def test_the_environment_says_where_the_processes_are_whatever_the_home_has_note
 @pytest.mark.parametrize("text", ["{", '{"app": 1}', '{"app": 1, "market": 2, "jobmanager": "flink"}'])
 def test_peers_that_make_no_sense_are_refused(home: Home, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(PEERS_VARIABLE, text)
-    with pytest.raises(PeersError, match=f"{PEERS_VARIABLE} does not say where .* mend it"):
+    with pytest.raises(PeersError, match=f"{PEERS_VARIABLE} is not valid: .* correct it"):
         read_ports(home)
 
 
@@ -69,14 +73,24 @@ def test_containers_share_checkpoints_and_nothing_else(home: Home, peers: Ports)
     stores = {f"security.ssl.{side}.{store}" for side in ("internal", "rest") for store in ("keystore", "truststore")}
     assert shared == {"execution.checkpointing.dir", "execution.checkpointing.savepoint-dir", *stores}
     assert not cluster.log.is_relative_to(home.root)
-    # What a container says is kept by whoever runs it.
+    # The runtime of a container stores its output.
     assert "rootLogger.appenderRef.console.ref = Console" in (cluster.conf / "log4j.properties").read_text()
 
 
 def test_what_others_must_reach_listens_for_them(home: Home, peers: Ports) -> None:
     listening = {
-        one.name: one.command[one.command.index("--address") + 1]
-        for one in programs(home, peers, FeedSettings())
-        if "--address" in one.command
+        program.name: program.command[program.command.index("--address") + 1]
+        for program in programs(home, peers, FeedSettings())
+        if "--address" in program.command
     }
     assert listening == {"market": "0.0.0.0", "app": "0.0.0.0"}
+
+
+@pytest.mark.parametrize(("sent", "well"), [(OK + b"\r\n{}", True), (OK + b"\r\n<html>", False), (b"hello\r\n", False)])
+def test_a_health_check_asks_the_process_itself_and_never_a_proxy(
+    home: Home, monkeypatch: pytest.MonkeyPatch, sent: bytes, well: bool
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")
+    with answering(lambda connection: connection.sendall(sent)) as url:
+        ports = replace(choose_ports(home), app=urlsplit(url).port or 0)
+        assert is_healthy(home, ports, "app") is well

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 from supervisor.loggers import LogRecord
 
-from control.home import Home
-from control.machine.process_table import Process, read_note
-from control.machine.processes import Program, Supervisor, SupervisorError
-from control.machine.supervising import DroppingLog
-from control.waiting import wait_until
-from tests.small_disk import fill, small_disk
+from barmill.platform import operating_system
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.platform.operating_system import PortableProcesses
+from barmill.platform.process_table import Process, read_pid_file
+from barmill.platform.supervising import DroppingLog
+from control.processes.supervisor import Program, Supervisor, SupervisorError
+from tests.support.small_disk import fill, small_disk
 
 SLEEP = Program("sleeper", ["/bin/sleep", "1000"])
 DEAF = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
@@ -27,19 +29,19 @@ TIMEOUT_S = 30
 
 
 @contextmanager
-def started(home: Home, *programs: Program, tied: bool = True) -> Iterator[Supervisor]:
+def started(home: Home, *programs: Program, ends_with_parent: bool = True) -> Iterator[Supervisor]:
     supervisor = Supervisor(home)
     try:
-        supervisor.start(programs, tied=tied)
-        assert wait_until(lambda: all(one.running for one in supervisor.status()), TIMEOUT_S)
+        supervisor.start(programs, ends_with_parent=ends_with_parent)
+        assert wait_until(lambda: all(process.running for process in supervisor.status()), TIMEOUT_S)
         yield supervisor
     finally:
         supervisor.stop()
 
 
 def noted(home: Home, name: str) -> Process:
-    assert wait_until(lambda: read_note(home.run / f"{name}.pid") is not None, TIMEOUT_S)
-    found = read_note(home.run / f"{name}.pid")
+    assert wait_until(lambda: read_pid_file(home.run / f"{name}.pid") is not None, TIMEOUT_S)
+    found = read_pid_file(home.run / f"{name}.pid")
     assert found
     return found
 
@@ -56,14 +58,16 @@ def python(name: str, code: str, **options: object) -> Program:
 
 def test_what_runs_is_known_with_its_memory_and_stops_without_a_trace(home: Home) -> None:
     with started(home, SLEEP, Program("other", ["/bin/sleep", "1000"])) as supervisor:
-        statuses = {one.name: one for one in supervisor.status()}
+        statuses = {process.name: process for process in supervisor.status()}
         assert set(statuses) == {"sleeper", "other"}
-        assert all(one.resident_bytes > 0 and one.uptime_s >= 0 for one in statuses.values())
+        assert all(status.resident_bytes > 0 and status.uptime_s >= 0 for status in statuses.values())
         running = [noted(home, "sleeper"), noted(home, "other"), noted(home, "supervisord")]
-        assert [one.pid for one in running[:2]] == [statuses["sleeper"].pid, statuses["other"].pid]
-        assert supervisor.stop() == []
-        assert not any(one.alive for one in running)
+        assert [process.pid for process in running[:2]] == [statuses["sleeper"].pid, statuses["other"].pid]
+        assert not supervisor.stopped_on_request
+        assert Supervisor(home).stop() == []
+        assert not any(process.alive for process in running)
         assert not supervisor.running
+        assert supervisor.stopped_on_request
         assert supervisor.status() == []
 
 
@@ -76,21 +80,29 @@ def test_what_dies_is_started_again(home: Home) -> None:
         assert wait_until(lambda: supervisor.status()[0].running, TIMEOUT_S)
 
 
-@pytest.mark.parametrize("victim", ["supervisord", "children too"])
-def test_a_killed_supervisor_leaves_nothing_behind(home: Home, victim: str) -> None:
+@pytest.mark.parametrize(
+    ("victim", "kernel"),
+    [("supervisord", True), ("children too", True), ("supervisord", False)],
+    ids=["supervisord", "children too", "supervisord, not on Linux"],
+)
+def test_a_killed_supervisor_leaves_nothing_behind(
+    home: Home, victim: str, kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernel:
+        monkeypatch.setattr(operating_system, "KERNEL_TETHERS", False)
+        monkeypatch.setattr(operating_system, "PROCESSES", PortableProcesses())
     with started(home, SLEEP) as supervisor:
         child, parent = noted(home, "sleeper"), noted(home, "supervisord")
         os.kill(parent.pid, signal.SIGKILL)
-        assert wait_until(lambda: not child.alive, TIMEOUT_S)
-        assert not supervisor.running
+        assert wait_until(lambda: not child.alive and not supervisor.running, TIMEOUT_S)
         if victim == "children too":
             assert list(supervisor.stop()) == []
-        supervisor.start([SLEEP], tied=True)  # what is left of the one before is no obstacle
+        supervisor.start([SLEEP], ends_with_parent=True)  # what is left of the one before is no obstacle
         assert supervisor.running
 
 
 def test_orphans_are_found_by_their_notes_and_nobody_else_is_harmed(home: Home) -> None:
-    stranger = Process(os.getpid(), 1)  # our id, but the start time of somebody long gone
+    stranger = Process(os.getpid(), 1)  # our id, but the start time of an earlier process
     (home.run / "market.pid").write_text(f"{stranger.pid} {stranger.started}\n")
     with started(home, python("deaf", DEAF)) as supervisor:
         assert said(home, "deaf") == "deaf\n"
@@ -103,8 +115,10 @@ def test_orphans_are_found_by_their_notes_and_nobody_else_is_harmed(home: Home) 
 
 def test_with_the_starter_tied_everything_ends_with_it(home: Home) -> None:
     code = (
-        "import sys; from pathlib import Path; from control.home import Home; from control.machine.processes import *\n"
-        "Supervisor(Home(Path(sys.argv[1]))).start([Program('sleeper', ['/bin/sleep', '1000'])], tied=True)\n"
+        "import sys; from pathlib import Path; from barmill.platform.home import Home\n"
+        "from control.processes.supervisor import *\n"
+        "Supervisor(Home(Path(sys.argv[1]))).start([Program('sleeper', ['/bin/sleep', '1000'])],"
+        " ends_with_parent=True)\n"
         "print('started', flush=True); input()"
     )
     with tied_starter(code, home) as kill:
@@ -167,16 +181,18 @@ def test_odd_and_long_folder_names_work(tmp_path: Path, name: str) -> None:
 
 
 def test_two_homes_live_side_by_side(tmp_path: Path) -> None:
-    one, two = Home(tmp_path / "one").create(), Home(tmp_path / "two").create()
-    with started(one, SLEEP) as first, started(two, SLEEP) as second:
+    home, other_home = Home(tmp_path / "one").create(), Home(tmp_path / "two").create()
+    with started(home, SLEEP) as first, started(other_home, SLEEP) as second:
         first.stop()
         assert second.running
-        assert noted(two, "sleeper").alive
+        assert noted(other_home, "sleeper").alive
 
 
 def test_a_supervisor_that_cannot_start_says_where_the_reason_stands(home: Home) -> None:
     with pytest.raises(SupervisorError, match=r"supervisord\.out"):
-        Supervisor(home).start([Program("x", ["/bin/true"], folder=Path("/no/such/folder\n[broken"))], tied=True)
+        Supervisor(home).start(
+            [Program("x", ["/bin/true"], folder=Path("/no/such/folder\n[broken"))], ends_with_parent=True
+        )
     Supervisor(home).stop()
 
 
@@ -199,7 +215,7 @@ def test_a_full_disk_costs_log_lines_and_no_process(tmp_path: Path) -> None:
             assert log.stat().st_size <= pages * mmap.PAGESIZE
             filler.unlink()
             assert wait_until(lambda: b"could not be written here" in log.read_bytes(), TIMEOUT_S)
-            assert all(one.running for one in supervisor.status())
+            assert all(process.running for process in supervisor.status())
         text = log.read_text()
         counted = re.search(r"\[(\d+) messages \((\d+) bytes\) could not be written here\]\n", text)
         assert counted
@@ -208,8 +224,8 @@ def test_a_full_disk_costs_log_lines_and_no_process(tmp_path: Path) -> None:
 
 
 def _other_pid(supervisor: Supervisor, pid: int) -> bool:
-    [one] = supervisor.status()
-    return one.state == "RUNNING" and one.pid != pid
+    [process] = supervisor.status()
+    return process.state == "RUNNING" and process.pid != pid
 
 
 def test_logs_stay_bounded(tmp_path: Path) -> None:
@@ -231,11 +247,11 @@ def test_a_home_has_one_supervisor_also_when_its_run_folder_was_deleted(home: Ho
         shutil.rmtree(home.run)
         home.create()
         assert supervisor.running
-        with pytest.raises(SupervisorError, match=f"process {first.pid}, is at work"):
-            Supervisor(home).start([SLEEP], tied=True)
+        with pytest.raises(SupervisorError, match=f"process {first.pid}, is running"):
+            Supervisor(home).start([SLEEP], ends_with_parent=True)
         assert first.alive
         Supervisor(home).stop()
         assert wait_until(lambda: not first.alive and not child.alive, TIMEOUT_S)
         assert not supervisor.running
-        supervisor.start([SLEEP], tied=True)  # and now there is room for another one
+        supervisor.start([SLEEP], ends_with_parent=True)  # and now there is room for another one
         assert supervisor.running

@@ -1,11 +1,11 @@
-"""A broker that the tests of Kafka share; each uses topics of its own."""
+"""A broker that the tests of Kafka share; each test uses separate topics."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from control.kafka.settings import KafkaSettings
-from tests.kafka_broker import RunningBroker, running_broker
+from barmill.platform.kafka_settings import KafkaSettings
+from tests.support.kafka_broker import RunningBroker, running_broker
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def test_the_connector_is_fetched_once_and_found_again() -> None:
 def test_without_maven_a_sentence_says_to_install_it(nothing_fetched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(nothing_fetched))
     assert connector_jar() is None
-    with pytest.raises(ArtifactsError, match=r"fetched with Maven, which is not here; install it"):
+    with pytest.raises(ArtifactsError, match=r"is not installed; install it"):
         fetch("connector")
 
 
@@ -44,7 +44,7 @@ def test_what_maven_says_is_passed_on_and_half_a_download_does_not_count(
     folder = nothing_fetched / "connector"
     script = f"mkdir -p {folder}; touch {folder}/half.jar; echo '[ERROR] no such host'; exit 1"
     monkeypatch.setenv("PATH", maven(tmp_path, script))
-    with pytest.raises(ArtifactsError, match=r"Maven could not fetch Kafka's jars: .*no such host"):
+    with pytest.raises(ArtifactsError, match=r"Maven could not fetch Kafka's jars; check .*no such host"):
         fetch("connector")
     assert jars("connector") == []
 

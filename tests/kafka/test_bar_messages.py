@@ -6,19 +6,19 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from bar.kafka.messages import (
+from barmill.kafka.messages import (
     MessageError,
-    anew_message,
     bar_messages,
     progress_message,
+    read_again_message,
     read_bars,
     read_progress,
     read_rejects,
     reject_messages,
 )
-from bar.model import BAR_SCHEMA
-from bar.store import Progress
-from feed.tick import REJECT_SCHEMA
+from barmill.model.bar import BAR_SCHEMA
+from barmill.model.tick import REJECT_SCHEMA
+from barmill.storage.bar_store import Progress
 
 PROGRESS = Progress("bars", 3, "1s,1m", 300_000, 8, 17, 12, 1, 4, 9, None, False, 1_700_000_000_000)
 
@@ -58,13 +58,17 @@ def test_no_text_breaks_a_message(name: str) -> None:
 
 def test_progress_comes_back() -> None:
     several = [PROGRESS, replace(PROGRESS, shard=4, newest_tick_ms=5, final=True)]
-    assert read_progress([value for one in several for value in values(progress_message(one))]) == several
+    assert read_progress([value for progress in several for value in values(progress_message(progress))]) == several
     assert json.loads(progress_message(PROGRESS)["key"][0]) == {"job": "bars", "shard": 3}
 
 
 def test_progress_of_the_first_version_is_read() -> None:
     [value] = values(progress_message(PROGRESS))
-    old = {name: told for name, told in json.loads(value).items() if name not in ("begun_sequence", "missing_to_ms")}
+    old = {
+        name: field_value
+        for name, field_value in json.loads(value).items()
+        if name not in ("begun_sequence", "missing_to_ms")
+    }
     assert read_progress([json.dumps(old).encode()]) == [PROGRESS]
 
 
@@ -72,8 +76,8 @@ def test_rejects_come_back_with_the_new_beginnings_between_them() -> None:
     row = {name: 5 if dtype == pl.Int64 else "x" for name, dtype in REJECT_SCHEMA.items()}
     late = pl.DataFrame([{"source": "market", **row}], {"source": pl.String(), **REJECT_SCHEMA})
     before, after = reject_messages("bars", 3, late, 11), reject_messages("bars", 3, late, 12)
-    first, second = read_rejects([*values(before), *values(anew_message("bars", 3, 2)), *values(after)])
-    assert (first.anew, second.anew) == (None, ("bars", 3, 2))
+    first, second = read_rejects([*values(before), *values(read_again_message("bars", 3, 2)), *values(after)])
+    assert (first.restart, second.restart) == (None, ("bars", 3, 2))
     about = {"job": "bars", "shard": 3, "source": "market"}
     assert first.late.rows(named=True) == [{**about, "rejected_ms": 11, **row}]
     assert second.late.rows(named=True) == [{**about, "rejected_ms": 12, **row}]

@@ -5,28 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kafka_home import Seen
-from benchmarks.kafka_live_once import Sent, batch_delays
-from benchmarks.kafka_once import rate
+from benchmarks.kafka import Progress, SentBatch, batch_delays, rate
 from benchmarks.report import as_text
 from benchmarks.ticks import tick_file
 from benchmarks.usage import measure, python
 
 
-def test_a_rate_is_told_from_the_first_committed_bars_to_the_last() -> None:
-    seen = [Seen(10_000, 101, 100), Seen(11_000, 301, 300), Seen(12_000, 1_101, 1_100)]
-    assert rate(seen, {"taskmanager": 0.001}) == {"ticks_per_s": 500, "taskmanager_cpu_s_per_million_ticks": 1.0}
+def test_a_rate_is_measured_from_the_first_committed_bars_to_the_last() -> None:
+    history = [Progress(10_000, 101, 100), Progress(11_000, 301, 300), Progress(12_000, 1_101, 1_100)]
+    assert rate(history, {"taskmanager": 0.001}) == {"ticks_per_s": 500, "taskmanager_cpu_s_per_million_ticks": 1.0}
 
 
-@pytest.mark.parametrize("seen", [[Seen(10_000, 601, 600), Seen(11_000, 1_001, 1_000)], [Seen(10_000, 601, 600)]])
-def test_no_rate_is_told_from_less_than_half_of_all(seen: list[Seen]) -> None:
-    assert rate(seen, {"taskmanager": 0.001}) == {"ticks_per_s": None}
+@pytest.mark.parametrize("later", [[Progress(11_000, 1_001, 1_000)], []])
+def test_less_than_half_of_the_ticks_gives_no_rate(later: list[Progress]) -> None:
+    assert rate([Progress(10_000, 601, 600), *later], {"taskmanager": 0.001}) == {"ticks_per_s": None}
 
 
-def test_a_batch_counts_until_it_was_first_seen_whole() -> None:
-    sent = [Sent(0, 11), Sent(100, 21), Sent(200, 31)]
-    seen = [Seen(50, 5, 4), Seen(500, 21, 20), Seen(900, 25, 24), Seen(1_000, 31, 30)]
-    assert batch_delays(sent, seen)["sent_to_committed_ms"].to_list() == [500, 400, 800]
+def test_a_batch_counts_until_all_of_it_was_seen() -> None:
+    sent = [SentBatch(0, 11), SentBatch(100, 21), SentBatch(200, 31)]
+    history = [Progress(50, 5, 4), Progress(500, 21, 20), Progress(900, 25, 24), Progress(1_000, 31, 30)]
+    assert batch_delays(sent, history)["sent_to_committed_ms"].to_list() == [500, 400, 800]
 
 
 @pytest.mark.slow
@@ -34,14 +32,14 @@ def test_a_batch_counts_until_it_was_first_seen_whole() -> None:
 def test_figures_come_from_a_real_broker_and_a_real_flink(tmp_path: Path, how: str) -> None:
     options = ("--home", str(tmp_path / "home"), "--parallelism", "2")
     if how == "at_a_rate":
-        taken = measure(python("benchmarks.kafka_live_once", "1000", "2", *options, "--patience", "60"))
+        taken = measure(python("benchmarks.kafka", "delay", "1000", "2", *options, "--patience", "60"))
         found = json.loads(taken.output)
         assert found["ticks"] == 2_100  # those of two seconds, and of the tenth in which the job was waited for
         delays = found["delay_ms"]["sent_to_committed_ms"]
         assert 0 < delays["p50"] <= delays["p95"] <= delays["max"]
         return
     ticks = tick_file(tmp_path, 20_000, 10)
-    found = json.loads(measure(python("benchmarks.kafka_once", str(ticks), *options, "--cores", "1")).output)
+    found = json.loads(measure(python("benchmarks.kafka", "rate", str(ticks), *options, "--cores", "1")).output)
     assert found["ticks"] == 20_000
     assert found["intake_ticks_per_s"] > 0
     assert found["shipped_ticks_per_s"] > 0

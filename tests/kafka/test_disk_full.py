@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from control.home import Home
-from control.waiting import wait_until
-from feed.kafka.standing import kafka_problem
-from tests.kafka.shipping import growing_log, shipper_process
-from tests.kafka.test_shipper import assert_all_is_in_kafka_once_and_in_order, wait_for_words_to_all, writing
-from tests.kafka_broker import running_broker, write_settings
-from tests.small_disk import fill, small_disk
+from barmill.kafka.shipper_status import kafka_problem
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from tests.support.kafka_broker import running_broker, write_settings
+from tests.support.shipper import assert_all_is_in_kafka_once_and_in_order, wait_for_words_to_all, writing
+from tests.support.shipping import growing_log, shipper_process
+from tests.support.small_disk import fill, small_disk
 
 SIZE_MB = 48
 
@@ -40,7 +40,7 @@ def test_a_broker_whose_disk_was_full_for_a_while_has_everything(home: Home, dis
             filler = fill(disk)
             assert shipper.wait_for_problem("Kafka").endswith(" ticks wait in the local log.")
             end = growing.log.end_sequence()
-            assert wait_until(lambda: growing.log.end_sequence() > end + 500, 30)  # the feed goes on
+            assert wait_until(lambda: growing.log.end_sequence() > end + 500, 30)  # the feed continues
             # Kafka ends where it cannot write; on one machine, the supervisor tries again and again to start it.
             assert wait_until(lambda: broker.process.poll() is not None, 60)
             filler.unlink()

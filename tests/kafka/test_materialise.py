@@ -1,6 +1,5 @@
 """The materialiser: topics on a real broker into a real store, whatever stops it in between."""
 
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,18 +10,18 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 
-from bar.kafka.materialise import Materialiser
-from bar.kafka.messages import anew_message, bar_messages, progress_message, reject_messages
-from bar.model import BAR_SCHEMA
-from bar.reader import BarReader
-from bar.sqlite_file import StoreMissingError
-from bar.store import BarStore, Progress
-from control.home import REPO_ROOT, Home
-from control.kafka.settings import KafkaSettings
-from control.kafka.topics import ensure_topics
-from control.waiting import wait_until
-from feed.tick import REJECT_SCHEMA
-from tests.kafka_broker import write_settings
+from barmill.kafka.access import ensure_topics
+from barmill.kafka.materialiser import Materialiser
+from barmill.kafka.messages import bar_messages, progress_message, read_again_message, reject_messages
+from barmill.model.bar import BAR_SCHEMA
+from barmill.model.tick import REJECT_SCHEMA
+from barmill.platform.clock import wait_until
+from barmill.platform.home import REPO_ROOT, Home
+from barmill.platform.kafka_settings import KafkaSettings
+from barmill.platform.sqlite_file import if_ready
+from barmill.storage.bar_store import BarStore, Progress
+from barmill.storage.reader import BarReader
+from tests.support.kafka_broker import write_settings
 
 TIMEOUT_S = 120
 PROGRESS = Progress("bars", 0, "1s", 300_000, 8, 1, 0, 0, 0, 0, None, False, 1)
@@ -57,11 +56,11 @@ def job(kafka: KafkaSettings) -> Job:
 @contextmanager
 def materialiser(home: Home, settings: KafkaSettings) -> Iterator[Materialiser]:
     store = BarStore.open(home.bars_db, durable=False)
-    one = Materialiser(store, settings)
+    running = Materialiser(store, settings)
     try:
-        yield one
+        yield running
     finally:
-        one.close()
+        running.close()
         store.close()
 
 
@@ -92,17 +91,16 @@ def stored(home: Home) -> list[tuple[int, int, str, int]]:
 
 
 def read(home: Home) -> int:
-    try:
-        return sum(one.read for one in BarReader.open(home.bars_db).progress())
-    except (StoreMissingError, sqlite3.OperationalError):  # the materialiser has not made it, or not all of it, yet
-        return 0
+    with if_ready():
+        return sum(shard.read for shard in BarReader.open(home.bars_db).progress())
+    return 0
 
 
-def step_until_read(one: Materialiser, home: Home, count: int) -> None:
-    """Go on until the store has the progress that goes with the last transaction."""
+def step_until_read(running: Materialiser, home: Home, count: int) -> None:
+    """Continue until the store has the progress of the last transaction."""
 
     def there() -> bool:
-        one.step()
+        running.step()
         return read(home) == count
 
     assert wait_until(there, TIMEOUT_S)
@@ -111,8 +109,8 @@ def step_until_read(one: Materialiser, home: Home, count: int) -> None:
 def test_the_store_becomes_what_the_topics_say(home: Home, kafka: KafkaSettings, job: Job) -> None:
     job.publish(bars((0, 1, "forming", 0), (1, 5, "closed", 0)), late(3, 4), progress(1))
     job.publish(bars((0, 2, "closed", 0), (1, 6, "revised", 1)), progress(2))
-    with materialiser(home, kafka) as one:
-        step_until_read(one, home, 2)
+    with materialiser(home, kafka) as running:
+        step_until_read(running, home, 2)
     assert stored(home) == [(0, 2, "closed", 0), (1, 6, "revised", 1)]
     reader = BarReader.open(home.bars_db)
     assert reader.revisions("A", "1s", 1_000)["ticks"].to_list() == [5]
@@ -123,16 +121,16 @@ def test_what_was_not_committed_is_not_taken(home: Home, kafka: KafkaSettings, j
     job.publish(bars((0, 1, "closed", 0)), progress(1))
     job.publish(bars((0, 9, "revised", 1)), late(3), progress(9), commit=False)
     job.publish(bars((1, 1, "closed", 0)), progress(2))
-    with materialiser(home, kafka) as one:
-        step_until_read(one, home, 2)
+    with materialiser(home, kafka) as running:
+        step_until_read(running, home, 2)
     assert stored(home) == [(0, 1, "closed", 0), (1, 1, "closed", 0)]
-    assert BarReader.open(home.bars_db).rejected() == 0
+    assert BarReader.open(home.bars_db).reject_count() == 0
 
 
 def test_it_goes_on_where_it_was_and_takes_nothing_twice(home: Home, kafka: KafkaSettings, job: Job) -> None:
     job.publish(bars(*((second, 1, "closed", 0) for second in range(50))), progress(50))
-    with materialiser(home, kafka) as one:
-        step_until_read(one, home, 50)
+    with materialiser(home, kafka) as running:
+        step_until_read(running, home, 50)
     job.publish(bars((50, 1, "closed", 0)), progress(51))
     with materialiser(home, kafka) as again:
         taken = 0
@@ -151,18 +149,18 @@ def test_versions_that_compaction_took_away_leave_the_number_of_the_revision(
     home: Home, kafka: KafkaSettings, job: Job
 ) -> None:
     job.publish(bars((0, 1, "closed", 0)), progress(1))
-    with materialiser(home, kafka) as one:
-        step_until_read(one, home, 1)
+    with materialiser(home, kafka) as running:
+        step_until_read(running, home, 1)
         job.publish(bars((0, 9, "revised", 4), (1, 3, "revised", 2)), progress(2))
-        step_until_read(one, home, 2)
+        step_until_read(running, home, 2)
     assert stored(home) == [(0, 9, "revised", 4), (1, 3, "revised", 2)]
 
 
 def test_a_shard_that_begins_anew_takes_its_rejects_back(home: Home, kafka: KafkaSettings, job: Job) -> None:
     job.publish(late(3, 4, 5), progress(1))
-    job.publish(("rejects", anew_message("bars", 0, 4)), late(5), progress(2))
-    with materialiser(home, kafka) as one:
-        step_until_read(one, home, 2)
+    job.publish(("rejects", read_again_message("bars", 0, 4)), late(5), progress(2))
+    with materialiser(home, kafka) as running:
+        step_until_read(running, home, 2)
     assert sorted(BarReader.open(home.bars_db).rejects()["sequence"]) == [3, 5]
 
 
@@ -171,15 +169,15 @@ def test_what_another_program_puts_there_is_left_out(
 ) -> None:
     foreign = "bars", pl.DataFrame({"key": ["x", "y"], "value": ["hello", '{"v": 2}']})
     job.publish(bars((0, 1, "closed", 0)), foreign, bars((1, 1, "closed", 0)), progress(1))
-    with materialiser(home, kafka) as one:
-        step_until_read(one, home, 1)
+    with materialiser(home, kafka) as running:
+        step_until_read(running, home, 1)
     assert [second for second, *_ in stored(home)] == [0, 1]
-    assert caplog.text.count("It is left out") == 2
+    assert caplog.text.count("It is skipped") == 2
 
 
 def test_a_killed_process_is_taken_up_by_the_next_one(home: Home, kafka: KafkaSettings, job: Job) -> None:
     write_settings(home.root, kafka)
-    command = [sys.executable, "-m", "bar.kafka.materialise", "--home", str(home.root)]
+    command = [sys.executable, "-m", "barmill.kafka.materialiser", "--home", str(home.root)]
     for number in range(1, 4):
         with (home.log / "materialiser.log").open("ab") as output:
             process = subprocess.Popen(command, cwd=REPO_ROOT, stdout=output, stderr=output)

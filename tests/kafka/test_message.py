@@ -5,8 +5,8 @@ import io
 import polars as pl
 import pytest
 
-from feed.kafka.message import NO_TICKS, MessageError, SourceState, TickMessage, decode, encode
-from tests.bars.ticks import ticks
+from barmill.kafka.messages import NO_TICKS, MessageError, SourceState, TickMessage, decode, encode
+from tests.support.ticks import ticks
 
 SOURCES = (SourceState("market", True, 1_700_000_000_000, False), SourceState("old", False, None, True))
 

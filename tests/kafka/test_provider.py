@@ -2,11 +2,10 @@
 
 import json
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -16,19 +15,19 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from bar.sqlite_file import StoreMissingError
-from control.home import Home
-from control.kafka.settings import KafkaSettings
-from control.machine.ports import LOOPBACK, free_ports
-from control.waiting import wait_until
-from feed.connection.state import ConnectionState, Phase
-from feed.ingest import feed
-from feed.intake import Intake
-from feed.provider import ProviderError
-from feed.providers import kafka_topic
-from feed.providers.kafka import KafkaProvider, _named
-from feed.settings import FeedSettings, PricesTopic
-from feed.ticklog import Source, TickLog
+from barmill.ingest.connection.provider import ProviderError
+from barmill.ingest.connection.state import ConnectionState, Phase
+from barmill.ingest.intake import Intake
+from barmill.ingest.providers import kafka as kafka_topic
+from barmill.ingest.providers.kafka import KafkaProvider, _rename_columns
+from barmill.platform.clock import wait_until
+from barmill.platform.feed_settings import FeedSettings, PricesTopic
+from barmill.platform.home import Home
+from barmill.platform.kafka_settings import KafkaConnection, KafkaSettings
+from barmill.platform.ports import LOOPBACK, free_ports
+from barmill.platform.sqlite_file import if_ready
+from barmill.storage.tick_log import Source, TickLog
+from control.ingest import run_feeds
 
 TIMEOUT_S = 30
 NOW_MS = time.time_ns() // 1_000_000
@@ -58,7 +57,8 @@ class Prices:
 
 @pytest.fixture
 def prices(kafka: KafkaSettings) -> Prices:
-    topic = PricesTopic(bootstrap=kafka.bootstrap, topic=kafka.topic("prices"))
+    connection = kafka.model_dump(include=set(KafkaConnection.model_fields))
+    topic = PricesTopic(**connection, topic=kafka.topic("prices"))
     admin = AdminClient({**topic.client(), "log_level": 0})
     admin.create_topics([NewTopic(topic.topic, num_partitions=2)])[topic.topic].result(TIMEOUT_S)
     return Prices(topic, admin)
@@ -91,7 +91,7 @@ def seen(home: Home, condition: Callable[[Source], bool]) -> bool:
     """Wait until a reader of the log sees its source like this."""
 
     def look() -> bool:
-        with suppress(StoreMissingError, sqlite3.OperationalError), TickLog.read_only(home.ticks_db) as reader:
+        with if_ready(), TickLog.read_only(home.ticks_db) as reader:
             return any(condition(source) for source in reader.sources())
         return False
 
@@ -156,7 +156,7 @@ def test_a_topic_of_old_prices_is_never_complete_up_to_now(home: Home, log: Tick
 def test_partitions_that_are_added_are_read_from_their_start(
     home: Home, log: TickLog, prices: Prices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_topic, "_LOOK_FOR_PARTITIONS_EVERY_MS", 500)
+    monkeypatch.setattr(kafka_topic, "_FIND_PARTITIONS_EVERY_MS", 500)
     prices.publish(tick(1))
     with taking(KafkaProvider(prices.topic, {}), log):
         assert seen(home, lambda source: source.accepted == 1)
@@ -182,8 +182,8 @@ def test_what_the_topic_no_longer_has_is_said_and_the_rest_is_read(
         assert seen(home, lambda source: source.accepted == 2)
     assert prices_in(home) == [2.0, 5.0]
     assert (states[-1].phase, states[-1].gaps) == (Phase.RECEIVING, 1)
-    assert "from offset 1 on may be missing: they were deleted before they were read" in states[-1].gap
-    assert "Ticks may be missing: partition 0 has no offset 1; on from its oldest." in caplog.text
+    assert "from offset 1 may be missing: they were deleted before they were read" in states[-1].gap
+    assert "Ticks may be missing: partition 0 has no offset 1; continuing from its oldest message." in caplog.text
 
 
 def test_another_topic_is_read_from_its_start(home: Home, log: TickLog, prices: Prices, kafka: KafkaSettings) -> None:
@@ -201,7 +201,7 @@ def test_the_feed_of_a_home_reads_the_topic_its_settings_name(home: Home, prices
     settings = FeedSettings.model_validate({"provider": "kafka", "kafka": prices.topic.model_dump()})
     prices.publish(tick(1))
     stop = threading.Event()
-    running = threading.Thread(target=feed, args=(settings, home, stop))
+    running = threading.Thread(target=run_feeds, args=(settings, home, stop))
     running.start()
     try:
         assert seen(home, lambda source: (source.name, source.accepted, source.live) == ("kafka", 1, True))
@@ -213,29 +213,29 @@ def test_the_feed_of_a_home_reads_the_topic_its_settings_name(home: Home, prices
 @pytest.mark.parametrize("columns", [{"last": "price", "price": "volume"}, {"price": "volume", "last": "price"}])
 def test_a_mapped_column_wins_over_one_of_the_fields_own_name(columns: dict[str, str]) -> None:
     table = pl.DataFrame({"line": [1, 2], "last": [5.1, 5.2], "price": [4900, 4901], "price_open": [7, 7], "x": [1, 1]})
-    assert _named(table, columns).to_dict(as_series=False) == {
+    assert _rename_columns(table, columns).to_dict(as_series=False) == {
         "price": [5.1, 5.2],
         "volume": [4900, 4901],
         "line": [1, 2],
         "x": [1, 1],
     }
     both = pl.DataFrame({"last": [5.1, None], "price": [4900.0, 4901.0]})
-    assert _named(both, {"last": "price"}).to_dict(as_series=False) == {"price": [5.1, 4901.0]}
+    assert _rename_columns(both, {"last": "price"}).to_dict(as_series=False) == {"price": [5.1, 4901.0]}
 
 
 def test_a_topic_that_is_not_there_is_a_sentence(prices: Prices) -> None:
     provider = KafkaProvider(prices.topic.model_copy(update={"topic": "no-such-topic"}), {})
-    with pytest.raises(ProviderError, match="have no topic no-such-topic; make it, or name another one"):
+    with pytest.raises(ProviderError, match="have no topic no-such-topic; create it, or correct the name"):
         next(provider.batches(None, threading.Event()))
 
 
 def test_brokers_that_are_away_are_a_sentence() -> None:
     (port,) = free_ports(1)
     provider = KafkaProvider(PricesTopic(bootstrap=f"{LOOPBACK}:{port}", topic="prices"), {})
-    with pytest.raises(ProviderError, match=f"The brokers at {LOOPBACK}:{port} do not answer."):
+    with pytest.raises(ProviderError, match=f"The brokers at {LOOPBACK}:{port} do not respond;"):
         next(provider.batches(None, threading.Event()))
 
 
 def test_the_provider_needs_a_topic() -> None:
-    with pytest.raises(ValueError, match="the provider kafka needs"):
+    with pytest.raises(ValueError, match="the provider kafka requires"):
         FeedSettings.model_validate({"provider": "kafka"})

@@ -4,39 +4,22 @@ import random
 import threading
 from pathlib import Path
 
-import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 
-from bar.sharding import shard_of
-from control.home import Home
-from control.kafka.settings import KafkaSettings
-from control.machine.ports import LOOPBACK, free_ports
-from control.waiting import wait_until
-from feed.kafka.standing import kafka_problem
-from tests.kafka.shipping import (
-    INSTRUMENTS,
-    GrowingLog,
+from barmill.kafka.shipper_status import kafka_problem
+from barmill.platform.certificates import ensure_certificate
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.platform.kafka_settings import KafkaSettings
+from barmill.platform.ports import free_ports
+from control.kafka.broker import Broker
+from tests.support.kafka_broker import running_broker, write_settings
+from tests.support.shipper import assert_all_is_in_kafka_once_and_in_order, wait_for_words_to_all, writing
+from tests.support.shipping import (
     growing_log,
     messages_by_partition,
-    shipped_ticks,
     shipper_process,
 )
-from tests.kafka_broker import running_broker, write_settings
-
-
-def assert_all_is_in_kafka_once_and_in_order(growing: GrowingLog, settings: KafkaSettings) -> None:
-    """Hold what a read_committed consumer sees of each partition against the log."""
-    log = growing.sequenced()
-    by_partition = messages_by_partition(settings)
-    assert set(by_partition) == set(range(settings.partitions))
-    for partition, messages in by_partition.items():
-        mine = log.filter(pl.col("instrument").is_in([one for one in INSTRUMENTS if shard_of(one, 8) == partition]))
-        shipped = shipped_ticks(messages)
-        assert_frame_equal(shipped.select(mine.columns), mine)
-        told = [message.next_sequence for message in messages]
-        assert told == sorted(told)
-        assert messages[-1].next_sequence == messages[-1].end_sequence == log.height + 1
 
 
 def test_ticks_reach_the_partition_of_their_shard_in_the_order_of_the_log(home: Home, kafka: KafkaSettings) -> None:
@@ -97,7 +80,7 @@ def test_a_broker_that_is_killed_and_comes_back_has_everything(home: Home, tmp_p
             shipper.wait_until_shipped(200)
             for _ in range(2):
                 broker.kill()
-                sentence = shipper.wait_for_problem("Kafka does not answer")
+                sentence = shipper.wait_for_problem("Kafka does not respond")
                 assert sentence.endswith(" ticks wait in the local log.")
                 end = growing.log.end_sequence()
                 assert wait_until(lambda end=end: growing.log.end_sequence() > end + 500, 30)  # type: ignore[misc]
@@ -114,11 +97,14 @@ def test_a_broker_that_is_killed_and_comes_back_has_everything(home: Home, tmp_p
 
 def test_a_broker_that_is_away_at_the_start_gets_everything_when_it_comes(home: Home, tmp_path: Path) -> None:
     port, controller_port = free_ports(2)
+    tls = ensure_certificate(Home(tmp_path / "kafka"))
+    later = Broker(tmp_path / "kafka", port, controller_port, tls)
+    later.write_files()
     with growing_log(home) as growing, shipper_process(home) as shipper:
         growing.append()
-        write_settings(home.root, KafkaSettings(bootstrap=f"{LOOPBACK}:{port}"))
+        write_settings(home.root, KafkaSettings(**dict(later.connection)))
         shipper.start()
-        assert shipper.wait_for_problem("Kafka") == "Kafka does not answer; new ticks wait in the local log."
+        assert shipper.wait_for_problem("Kafka") == "Kafka does not respond; new ticks wait in the local log."
         with running_broker(tmp_path / "kafka", ports=(port, controller_port)) as broker:
             shipper.wait_until_shipped(growing.log.end_sequence())
             wait_for_words_to_all(broker.settings(), growing)
@@ -127,8 +113,8 @@ def test_a_broker_that_is_away_at_the_start_gets_everything_when_it_comes(home: 
 
 def test_topics_that_hold_another_log_are_left_alone(home: Home, kafka: KafkaSettings, tmp_path: Path) -> None:
     other = Home(tmp_path / "other").create()
-    for one in (home, other):
-        write_settings(one.root, kafka)
+    for folder in (home, other):
+        write_settings(folder.root, kafka)
     with growing_log(home) as growing, shipper_process(home) as shipper:
         growing.append()
         shipper.start()
@@ -157,7 +143,7 @@ def test_a_log_from_a_backup_that_was_continued_is_refused(home: Home, kafka: Ka
         while growing.log.end_sequence() <= reached:
             growing.append()
         shipper.start()
-        assert "set another prefix in kafka.json" in shipper.wait_for_problem("local log lacks")
+        assert "set another prefix in kafka.json" in shipper.wait_for_problem("not in the local log")
 
 
 @pytest.mark.parametrize("rows", [45_000])
@@ -169,30 +155,7 @@ def test_a_large_batch_goes_in_several_messages_of_which_the_last_tells_its_end(
         growing.append(rows)
         shipper.start()
         shipper.wait_until_shipped(rows + 1)
-        messages = [one for one in messages_by_partition(kafka)[0] if one.ticks.height]
-        assert [one.ticks.height for one in messages] == [20_000, 20_000, 5_000]
-        assert [one.next_sequence for one in messages] == [20_001, 40_001, 45_001]
-        assert [one.caught_up for one in messages] == [False, False, True]
-
-
-def writing(growing: GrowingLog, done: threading.Event) -> threading.Thread:
-    """Append a batch every 20 ms until done."""
-
-    def write() -> None:
-        while not done.wait(0.02):
-            growing.append()
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    return thread
-
-
-def wait_for_words_to_all(settings: KafkaSettings, growing: GrowingLog) -> None:
-    """Wait until every partition has heard where the log ends."""
-    end = growing.log.end_sequence()
-
-    def heard() -> bool:
-        last = [messages[-1].next_sequence for messages in messages_by_partition(settings).values()]
-        return len(last) == settings.partitions and min(last) == end
-
-    assert wait_until(heard, 30, every_s=0.5)
+        messages = [tick_message for tick_message in messages_by_partition(kafka)[0] if tick_message.ticks.height]
+        assert [message.ticks.height for message in messages] == [20_000, 20_000, 5_000]
+        assert [message.next_sequence for message in messages] == [20_001, 40_001, 45_001]
+        assert [message.caught_up for message in messages] == [False, False, True]

@@ -3,8 +3,8 @@
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
-from control.kafka.settings import KafkaSettings
-from control.kafka.topics import TopicError, ensure_topics, topics
+from barmill.kafka.access import TopicError, ensure_topics, topics
+from barmill.platform.kafka_settings import KafkaSettings
 
 
 def settings_of(kafka: KafkaSettings, name: str) -> dict[str, str]:
@@ -27,5 +27,5 @@ def test_topics_are_made_once_and_found_again(kafka: KafkaSettings) -> None:
 
 def test_another_number_of_partitions_is_a_sentence(kafka: KafkaSettings) -> None:
     ensure_topics(kafka, keep_days=1)
-    with pytest.raises(TopicError, match=r"ticks has 8 partitions and not 4; say so in kafka.json, or take another"):
+    with pytest.raises(TopicError, match=r"ticks has 8 partitions instead of 4; set the number, or another"):
         ensure_topics(kafka.model_copy(update={"partitions": 4}), keep_days=1)

@@ -11,16 +11,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bar.sqlite import Database
-from control.actions import action, record_outcome
-from control.audit import Search, Stage, audit_migrations, search
-from control.database import open_control_db
-from control.home import Home
-from control.people.accounts import account_migrations
-from control.people.roles import CONTROLLER, Actor, Role
-from pages.parts.audit_records import as_csv, as_json, record_table
-from tests.pages.conftest import LookAs
-from tests.pages.test_pages import address, opened, texts
+from barmill.audit.accounts import account_migrations
+from barmill.audit.actions import action, record_outcome
+from barmill.audit.roles import CONTROLLER, Actor, Role
+from barmill.audit.trail import Search, Stage, audit_migrations, search
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import Database, open_control_db
+from tests.pages.conftest import LookAs, address, opened, texts
+from views.audit_records import as_csv, as_json, record_table
 
 TAMPERING = "DROP TRIGGER audit_no_update; UPDATE audit SET actor = 'eve' WHERE number = 2"
 
@@ -96,7 +94,7 @@ def test_a_search_narrows_what_is_shown(look_as: LookAs) -> None:
     app.selectbox(key="audit_stage").select("issued").run()
     assert subjects(app) == ["bars"]
     app.selectbox(key="audit_stage").select("failed").run()
-    assert "No record fits" in app.info[0].value
+    assert "No matching records" in app.info[0].value
 
 
 @pytest.mark.parametrize(
@@ -104,7 +102,7 @@ def test_a_search_narrows_what_is_shown(look_as: LookAs) -> None:
     [
         ({"audit_text": "one"}, ["one"]),
         ({"audit_actor": "bo"}, ["two", "one"]),
-        ({"audit_actor": "nobody"}, ["two", "one", "bars", "bars"]),
+        ({"audit_actor": "unknown"}, ["two", "one", "bars", "bars"]),
         ({"audit_stage": "issued"}, ["bars"]),
         ({"audit_below": "3"}, ["bars", "bars"]),
         ({"audit_below": "x"}, ["two", "one", "bars", "bars"]),
@@ -135,7 +133,7 @@ def test_a_trace_shows_all_of_one_action_in_full(trail: Database, look_as: LookA
     assert subjects(app) == ["bars", "bars"]
     assert "**issued**" in texts(app)
     assert "Stopped." in texts(app)
-    assert [json.loads(one.value) for one in app.json] == [{"desired": "running"}, {"desired": "stopped"}]
+    assert [json.loads(document.value) for document in app.json] == [{"desired": "running"}, {"desired": "stopped"}]
     app.button(key="audit_all").click().run()
     assert len(subjects(app)) == 4
     assert address(app) == {}
@@ -152,7 +150,7 @@ def test_a_long_trail_is_shown_page_by_page(trail: Database, look_as: LookAs) ->
     assert len(shown) == 100
     for _ in range(2):
         shown += subjects(app.button(key="audit_older").click().run())
-    assert shown == [one.subject for one in search(trail, Search())]
+    assert shown == [record.subject for record in search(trail, Search())]
     assert app.button(key="audit_older").disabled
     assert app.toggle(key="audit_follow").disabled  # what is followed are the newest records
     app.button(key="audit_newest").click().run()
@@ -165,7 +163,7 @@ def test_the_chain_is_verified_on_request(home: Home, look_as: LookAs) -> None:
     app = page()
     assert len(app.success) == len(app.error) == 0
     app.button(key="audit_verify").click().run()
-    assert "whole and unchanged, from its first record to number 4." in app.success[0].value
+    assert "complete and unchanged, from its first record to number 4." in app.success[0].value
     with closing(sqlite3.connect(home.control_db)) as db:
         db.executescript(TAMPERING)
     app.button(key="audit_verify").click().run()
@@ -174,7 +172,7 @@ def test_the_chain_is_verified_on_request(home: Home, look_as: LookAs) -> None:
 
 def test_what_is_found_is_taken_away_as_csv_and_json(trail: Database) -> None:
     records = search(trail, Search())
-    assert json.loads(as_json(records)) == [vars(one) for one in records]
+    assert json.loads(as_json(records)) == [vars(record) for record in records]
     rows = list(csv.DictReader(io.StringIO(as_csv(records).decode())))
     assert [row["subject"] for row in rows] == ["two", "one", "bars", "bars"]
     assert rows[-1]["after"] == '{"desired": "stopped"}'
@@ -193,4 +191,4 @@ def test_a_spreadsheet_runs_nothing_that_somebody_smuggled_in(trail: Database) -
 @pytest.mark.usefixtures("trail")
 def test_files_are_offered_for_what_was_found(look_as: LookAs) -> None:
     look_as(Role.ADMIN)
-    assert [one.label for one in page(audit_actor="bo").download_button] == ["CSV", "JSON"]
+    assert [download_button.label for download_button in page(audit_actor="bo").download_button] == ["CSV", "JSON"]

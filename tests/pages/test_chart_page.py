@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bar.clock import now_ms as clock_ms
-from control.home import Home
-from control.waiting import wait_until
-from tests.pages.stores import Stores
-from tests.pages.test_pages import address, component, opened, texts
+from barmill.platform.clock import now_ms as clock_ms
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from tests.pages.conftest import address, component, opened, texts
+from tests.support.stores import Stores
 
 HISTORY_S, GAP_S = 90, range(20, 25)
 
@@ -80,17 +80,17 @@ def test_a_filled_chart_has_no_gaps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
-        ("kind", "pie", "There is no kind pie; this is candles."),
-        ("studies", "magic:3", r"Not all of these are studies magic\:3; this is none."),
-        ("zone", "Atlantis", "There is no zone Atlantis; this is UTC."),
-        ("from", "noon", "from is not a moment: write milliseconds since 1970."),
+        ("kind", "pie", "There is no kind pie; using candles."),
+        ("studies", "magic:3", r"Invalid studies magic\:3; using none."),
+        ("zone", "Atlantis", "There is no zone Atlantis; using UTC."),
+        ("from", "noon", "from is not a time; write milliseconds since 1970."),
     ],
 )
-def test_what_an_address_cannot_mean_is_said_and_taken_out_of_it(name: str, value: str, told: str) -> None:
+def test_what_an_address_cannot_mean_is_said_and_taken_out_of_it(name: str, value: str, message: str) -> None:
     app = seconds(**{name: value})
-    assert [one.value for one in app.toast] == [told]
+    assert [toast.value for toast in app.toast] == [message]
     assert address(app).get(name, "") != value
 
 
@@ -140,7 +140,7 @@ def test_a_chart_as_of_an_earlier_time_says_how_much_was_revised_since(written: 
 
 def test_a_time_before_the_first_bar_says_that_nothing_was_known() -> None:
     app = seconds(as_of="1000")
-    assert [one.value for one in app.info] == ["Nothing was known of this instrument then; choose a later time."]
+    assert [info.value for info in app.info] == ["This instrument had no bars at that time; choose a later time."]
     message = chart(app)
     assert (message["slot"], message["status"]["stale"]) == ([], False)
 
@@ -149,8 +149,8 @@ def test_a_range_without_bars_says_so_and_what_to_do_next(written: Written) -> N
     before_ms = written.now_ms - 7 * 86_400_000
     app = seconds(**{"from": str(before_ms), "to": str(before_ms + 60_000)})
     assert not app.exception
-    (said,) = [one.value for one in app.info]
-    assert said.startswith("No bars in this range: nothing was traded in it")
+    (said,) = [info.value for info in app.info]
+    assert said.startswith("No bars in this range: no trades occurred")
     assert "Newest bar" in said
     assert chart(app)["slot"] == []
     assert not seconds(**{"from": str(written.now_ms - 40_000), "to": str(written.now_ms - 30_000)}).info
@@ -170,7 +170,7 @@ def test_a_range_of_the_last_minutes_is_one_click() -> None:
 def test_a_chart_is_saved_as_the_default_of_an_account() -> None:
     app = seconds(kind="ohlc", studies="ema:7")
     app.button(key="chart_save").click().run()
-    assert [one.value for one in app.toast] == ["Saved; charts open like this from now on."]
+    assert [toast.value for toast in app.toast] == ["Saved; charts now open with these choices."]
     again = opened("chart", instrument="AAA/USD")
     message = chart(again)
     assert (message["view"], message["kind"], message["studies"][0]["study"]) == ("AAA/USD 1s", "ohlc", "ema:7")
@@ -185,32 +185,32 @@ def test_the_multi_frame_page_shows_the_usual_frames_side_by_side() -> None:
 
 def test_frames_and_studies_of_the_multi_frame_page_are_in_its_address() -> None:
     app = opened("frames", frames="1s,5m", studies="sma:5", kind="ohlc")
-    assert [(one["view"], one["kind"]) for one in charts(app)] == [("AAA/USD 1s", "ohlc"), ("AAA/USD 5m", "ohlc")]
+    assert [(chart["view"], chart["kind"]) for chart in charts(app)] == [("AAA/USD 1s", "ohlc"), ("AAA/USD 5m", "ohlc")]
     app.button_group(key="frames_frames").set_value(["1s", "1m"]).run()
     assert address(app)["frames"] == "1s,1m"
-    assert [one["view"] for one in charts(app)] == ["AAA/USD 1s", "AAA/USD 1m"]
+    assert [chart["view"] for chart in charts(app)] == ["AAA/USD 1s", "AAA/USD 1m"]
 
 
 def test_more_frames_than_fit_are_refused() -> None:
     app = opened("frames", frames="1s,1m")
     app.button_group(key="frames_frames").set_value(["1s", "5s", "15s", "1m", "1h"]).run()
-    assert [one.value for one in app.toast] == ["4 frames fit side by side; take one away first."]
+    assert [toast.value for toast in app.toast] == ["4 frames fit side by side; remove one first."]
     assert address(app)["frames"] == "1s,1m"
 
 
 def charts(app: AppTest) -> list[Any]:
-    found = [one for one in app.get("bidi_component") if one.proto.component_name == "barmill_candles"]
-    return [json.loads(one.proto.json) for one in found]
+    found = [element for element in app.get("bidi_component") if element.proto.component_name == "barmill_candles"]
+    return [json.loads(element.proto.json) for element in found]
 
 
 def test_a_range_of_more_bars_than_a_chart_holds_says_that_it_is_cut(written: Written) -> None:
     def said(hours: int) -> bool:
         app = seconds(**{"from": str(written.now_ms - hours * 3_600_000), "to": str(written.now_ms)})
-        return "21,600 bars of 1s, and a chart holds 20,000" in texts(app)
+        return "21,600 bars of 1s, but a chart shows at most 20,000" in texts(app)
 
     assert (said(5), said(6)) == (False, True)
 
 
 def test_a_chart_whose_bars_are_made_of_many_asks_for_fewer_at_once() -> None:
-    asked = {frame: chart(opened("chart", instrument="AAA/USD", frame=frame))["at_once"] for frame in ("1s", "30s")}
+    asked = {frame: chart(opened("chart", instrument="AAA/USD", frame=frame))["max_bars"] for frame in ("1s", "30s")}
     assert asked == {"1s": 5_000, "30s": 500}

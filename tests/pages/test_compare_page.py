@@ -5,9 +5,9 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from control.home import Home
-from tests.pages.stores import Stores
-from tests.pages.test_pages import address, component, opened, texts
+from barmill.platform.home import Home
+from tests.pages.conftest import address, component, opened, texts
+from tests.support.stores import Stores
 
 
 @pytest.fixture(autouse=True)
@@ -65,16 +65,16 @@ def test_the_figure_on_the_page_is_told_its_newest_data(home: Home) -> None:
     update = component(app, "barmill_figures")["compare_indexed"]
     assert len(update["x"]) == len(update["y"]) == 2
     assert [line[0] for line in update["y"]] == [100, 100]
-    assert update["words"] == words(app)
+    assert update["alt_text"] == words(app)
 
 
 def test_one_instrument_is_shown_with_a_hint_and_none_with_only_that(home: Home) -> None:
     fill(home)
-    one = compared(instruments="AAA/USD")
-    assert "Pick two instruments or more" in texts(one)
-    assert words(one) == "Prices since the start of the range: AAA/USD up 10.00 percent."
+    app_test = compared(instruments="AAA/USD")
+    assert "Select two or more instruments" in texts(app_test)
+    assert words(app_test) == "Prices since the start of the range: AAA/USD up 10.00 percent."
     none = compared(instruments="")
-    assert "Pick two instruments or more" in texts(none)
+    assert "Select two or more instruments" in texts(none)
     assert not none.get("plotly_chart")
 
 
@@ -97,7 +97,7 @@ def test_an_unknown_instrument_is_left_out_and_said_so(home: Home) -> None:
     fill(home)
     app = compared(instruments="AAA/USD,[x](http://elsewhere),BBB")
     assert address(app)["instruments"] == "AAA/USD,BBB"
-    assert app.toast[0].value == r"There are no bars of \[x\](http\://elsewhere); it is left out."
+    assert app.toast[0].value == r"No bars of \[x\](http\://elsewhere), so not shown."
 
 
 def test_prices_that_stand_still_are_said_to(home: Home) -> None:

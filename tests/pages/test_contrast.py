@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from control.home import REPO_ROOT
+from barmill.platform.home import REPO_ROOT
 
 TEXT, MARK = 4.5, 3.0  # what WCAG 2.2 AA asks of text, and of signs that mean something
 THEME = tomllib.loads((REPO_ROOT / ".streamlit" / "config.toml").read_text())["theme"]
-SHEETS = sorted((REPO_ROOT / "charts" / "browser").rglob("*.css"))
+SHEETS = sorted((REPO_ROOT / "src" / "barmill" / "charts" / "browser").rglob("*.css"))
 RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
 LOOKS = ["light", "dark"]
 
@@ -30,8 +30,8 @@ def luminance(color: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
-    dark, light = sorted((luminance(one), luminance(other)))
+def contrast(color: str, other: str) -> float:
+    dark, light = sorted((luminance(color), luminance(other)))
     return (light + 0.05) / (dark + 0.05)
 
 
@@ -55,7 +55,7 @@ def backgrounds(look: str) -> dict[str, str]:
 def setting(variable: str) -> str:
     """Return what the theme calls a variable of Streamlit's: --st-gray-text-color is grayTextColor."""
     first, *others = variable.removeprefix("--st-").split("-")
-    return first + "".join(one.capitalize() for one in others)
+    return first + "".join(other.capitalize() for other in others)
 
 
 def rules() -> Iterator[tuple[str, str, str]]:
@@ -107,7 +107,7 @@ def test_lines_and_marks_stand_out(look: str) -> None:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_sign_in_pages_read(look: str) -> None:
-    sheet = Path(REPO_ROOT / "front" / "pages" / "style.css").read_text()
+    sheet = Path(REPO_ROOT / "web" / "pages" / "style.css").read_text()
     pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", sheet)
     colors = {name: pair[LOOKS.index(look)] for name, *pair in pairs}
     shown = [(text, back) for text in ("text", "quiet", "red", "blue") for back in ("card", "back")]

@@ -7,17 +7,16 @@ from contextlib import closing
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bar.sqlite import Database
-from control.audit import Search, search
-from control.database import read_control_db
-from control.home import Home
-from control.keys.store import KeyStore
-from control.people.roles import Actor, Role
-from feed.providers.rest.settings import RestFeed
-from feed.tick import REASONS
-from tests.canary import canary, leaks
-from tests.feed.exchanges.rest_server import Asked, Reply, always, standing_in
+from barmill.audit.roles import Actor, Role
+from barmill.audit.trail import Search, search
+from barmill.ingest.providers.rest.settings import RestFeed
+from barmill.model.tick import REASONS
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import Database, read_control_db
+from barmill.secrets.store import KeyStore
 from tests.pages.conftest import LookAs
+from tests.support.canary import canary, leaks
+from tests.support.exchanges.rest_server import Asked, Reply, always, standing_in
 
 TIMEOUT_S = 60
 ROWS = {"rows": "data", "time": "t", "price": "p", "instrument": "s"}
@@ -31,9 +30,9 @@ def _use_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _page(settings: str, key: str | None) -> None:
-    from control.home import Home
-    from feed.providers.rest.settings import RestFeed
-    from pages.parts.feed_trial import feed_trial
+    from barmill.ingest.providers.rest.settings import RestFeed
+    from barmill.platform.home import Home
+    from pages.parts.feeds.dialogs import feed_trial
 
     feed_trial(Home.find(), lambda: (RestFeed.model_validate_json(settings), key))
 
@@ -51,28 +50,28 @@ def tried(answers: Callable[[Asked], Reply], key: str | None = None, **given: ob
 
 def everything(app: AppTest) -> str:
     shown = [app.error, app.success, app.info, app.caption, app.code, app.markdown, app.subheader]
-    tables = [one.value.to_csv() for one in app.dataframe]
-    return "\n".join([*(str(one.value) for kind in shown for one in kind), *tables])
+    tables = [dataframe.value.to_csv() for dataframe in app.dataframe]
+    return "\n".join([*(str(element.value) for kind in shown for element in kind), *tables])
 
 
 def test_raw_answer_ticks_and_rejects_stand_side_by_side() -> None:
     app = tried(always(Reply(GOOD)), path="/prices")
-    assert [one.value for one in app.success] == ["1 tick, 1 reject."]
-    question, raw = (one.value for one in app.code)
+    assert [success.value for success in app.success] == ["1 tick, 1 reject."]
+    question, raw = (code.value for code in app.code)
     assert question.startswith("GET http://127.0.0.1:")
     assert json.loads(raw) == GOOD
-    ticks, rejects = (one.value for one in app.dataframe)
+    ticks, rejects = (dataframe.value for dataframe in app.dataframe)
     assert ticks["Instrument"].tolist() == ["EUR/USD"]
     assert ticks["Time (UTC)"].tolist() == ["2025-11-26 07:00:00.123"]
-    assert rejects["Why"].tolist() == [REASONS["bad_time"]]
+    assert rejects["Reason"].tolist() == [REASONS["bad_time"]]
 
 
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (Reply(status=500), "trouble of its own"),
-        (Reply({"rows": []}), "leads nowhere"),
-        (Reply(status=302, headers={"Location": "http://169.254.169.254/"}), "not on the public internet"),
+        (Reply(status=500), "internal error"),
+        (Reply({"rows": []}), "matches nothing"),
+        (Reply(status=302, headers={"Location": "http://169.254.169.254/"}), "not a public address"),
         (Reply(iter([b"1," * 2**20] * 10_000)), "the rest was not read"),
     ],
 )
@@ -94,7 +93,7 @@ def test_the_key_is_used_put_on_record_and_nowhere_shown(home: Home) -> None:
 
     app = tried(echo, "theirs", headers={"X-Key": "{key}"})
     assert echoed == [secret]
-    assert not leaks(secret, everything(app), repr(app.session_state["feed_trial_found"]))
+    assert not leaks(secret, everything(app), repr(app.session_state["feed_trial_result"]))
     with closing(read_control_db(home).conn) as connection:
         names = [record.action for record in search(Database(connection), Search(), limit=2)]
     assert names == ["key.reveal", "feed.try"]

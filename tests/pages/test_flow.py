@@ -4,47 +4,47 @@ import pytest
 
 from control.freshness.flow import Flow
 from control.freshness.judge import Level, feed_state, freshness, job_state, worst
-from pages.parts.flow import rates, ticks_per_s, with_reading
-from tests.pages.flows import NOW_MS, flow, progress, source
+from tests.support.flows import NOW_MS, flow, progress, source
+from views.readings import rates, ticks_per_s, with_reading
 
 CASES = {
     "all well": (flow(), Level.LIVE, "Live, newest tick 0.4 s ago."),
     "a quiet market": (flow(job=progress(tick_age_ms=90_000)), Level.LIVE, "Live, newest tick 90 s ago."),
-    "nothing yet": (Flow(NOW_MS), Level.WAITING, "No price has arrived yet."),
+    "nothing yet": (Flow(NOW_MS), Level.WAITING, "No prices have arrived yet."),
     "ticks but no job": (
         Flow(NOW_MS, (source(),), (), 8),
         Level.WAITING,
         "7 ticks have arrived; the bars job is starting.",
     ),
     "a problem at the source": (
-        flow(source(problem="The market refused the key.")),
+        flow(source(problem="The market rejected the key.")),
         Level.STOPPED,
-        "No new prices: The market refused the key.",
+        "No new prices: The market rejected the key.",
     ),
     "a silent feed": (
         flow(source(silent_ms=4_000)),
         Level.STOPPED,
-        "The feed has been silent for 4.0 s. It is restarted automatically; ./barmill status says more.",
+        "The feed has been silent for 4.0 s. It is restarted automatically. See ./barmill status.",
     ),
     "Kafka is away": (
-        replace(flow(), kafka_problem="Kafka does not answer; 70 ticks wait in the local log."),
+        replace(flow(), kafka_problem="Kafka does not respond; 70 ticks wait in the local log."),
         Level.STOPPED,
-        "Prices arrive, but get no further: Kafka does not answer; 70 ticks wait in the local log.",
+        "Prices arrive but do not reach the jobs: Kafka does not respond; 70 ticks wait in the local log.",
     ),
     "a quiet exchange, well connected": (
-        replace(flow(source("b", silent_ms=60_000)), connected=frozenset({"b"})),
+        replace(flow(source("b", silent_ms=60_000)), healthy_feeds=frozenset({"b"})),
         Level.LIVE,
         "Live, newest tick 0.4 s ago.",
     ),
     "a silent job": (
         flow(job=progress(silent_ms=2_500)),
         Level.STOPPED,
-        "The job bars has been silent for 2.5 s. ./barmill status says more.",
+        "The job bars has been silent for 2.5 s. See ./barmill status.",
     ),
     "a job far behind": (
         flow(job=progress(next_sequence=1, tick_age_ms=60_000), end_sequence=2_001),
         Level.CATCHING_UP,
-        "The bars are catching up: 2,000 ticks to go.",
+        "The bars are catching up: 2,000 ticks left.",
     ),
     "a job a moment behind": (flow(end_sequence=1_051), Level.LIVE, "Live, newest tick 0.4 s ago."),
     "an ended source": (
@@ -55,7 +55,7 @@ CASES = {
     "an ended source, bars to come": (
         flow(source("replay", silent_ms=900_000, ended=True), end_sequence=1_003),
         Level.CATCHING_UP,
-        "The bars are catching up: 2 ticks to go.",
+        "The bars are catching up: 2 ticks left.",
     ),
     "an earlier source ended": (
         flow(source("replay", silent_ms=0, ended=True), source(silent_ms=100)),
@@ -81,23 +81,28 @@ def test_only_demo_markets_are_simulated() -> None:
     assert not flow(source("replay")).simulated
     assert not Flow(NOW_MS).simulated
     both = flow(source("market"), BESIDE)
-    assert both.of("AAA").simulated
-    assert not both.of("b:AAA").simulated
-    assert replace(both, markets=frozenset({"market", "b"})).of("b:AAA").simulated
+    assert both.for_instrument("AAA").simulated
+    assert not both.for_instrument("b:AAA").simulated
+    assert replace(both, markets=frozenset({"market", "b"})).for_instrument("b:AAA").simulated
 
 
 def test_an_instrument_is_judged_by_its_own_source_alone() -> None:
     refused = replace(BESIDE, problem="The key was refused.")
     seen = flow(source("market"), refused)
-    assert freshness(seen.of("AAA")).level is Level.LIVE
-    assert freshness(seen.of("b:AAA")) == worst(freshness(seen.of(one)) for one in ["AAA", "b:AAA"])
-    assert freshness(seen.of("b:AAA")).sentence == "No new prices: The key was refused."
+    assert freshness(seen.for_instrument("AAA")).level is Level.LIVE
+    assert freshness(seen.for_instrument("b:AAA")) == worst(
+        freshness(seen.for_instrument(name)) for name in ["AAA", "b:AAA"]
+    )
+    assert freshness(seen.for_instrument("b:AAA")).sentence == "No new prices: The key was refused."
     lost = replace(seen, sources=(seen.sources[0], replace(BESIDE, updated_ms=NOW_MS - 60_000)))
-    lost = replace(lost, troubles={"b": "Its exchange cannot be reached."})
-    assert freshness(lost.of("b:AAA")).sentence == "No new prices: Its exchange cannot be reached."
+    lost = replace(lost, connection_problems={"b": "Its exchange cannot be reached."})
+    assert freshness(lost.for_instrument("b:AAA")).sentence == "No new prices: Its exchange cannot be reached."
     quiet = replace(BESIDE, updated_ms=NOW_MS - 60_000)
     for connected, level in ((frozenset({"b"}), Level.LIVE), (frozenset({"c"}), Level.STOPPED)):
-        assert freshness(replace(flow(source("market"), quiet), connected=connected).of("b:AAA")).level is level
+        assert (
+            freshness(replace(flow(source("market"), quiet), healthy_feeds=connected).for_instrument("b:AAA")).level
+            is level
+        )
 
 
 def reading(after_ms: int, ticks: int) -> Flow:
@@ -137,7 +142,7 @@ def test_a_log_that_starts_again_starts_the_readings_again() -> None:
         (flow(), "running", "running"),
         (Flow(NOW_MS), "not yet started", "not yet started"),
         (flow(source(silent_ms=4_000)), "silent", "running"),
-        (flow(source(problem="The market refused the key.")), "in trouble", "running"),
+        (flow(source(problem="The market rejected the key.")), "failing", "running"),
         (flow(job=progress(silent_ms=2_500)), "running", "silent"),
         (flow(source("replay", silent_ms=900_000, ended=True)), "ended", "running"),
         (flow(source(silent_ms=9_000, ended=True), job=progress(silent_ms=9_000)), "ended", "ended"),

@@ -6,24 +6,28 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from control.audit import Search, search
-from control.database import immediate
-from control.home import Home
-from control.instruments.listing import Listing
-from control.instruments.picks import pick, request_refresh
-from control.instruments.report import judge, names_in
-from control.instruments.store import CatalogueState, Instrument, Instruments
-from control.people.database import open_people
-from control.people.roles import Actor
-from feed.provider import Listed
-from feed.settings import FeedSettings
-from pages.parts.instrument_tables import catalogue_line, live_table, report_table, version
-from tests.pages.stores import Stores
-from tests.pages.test_pages import opened, texts
+from barmill.audit.accounts import open_audited_db
+from barmill.audit.roles import Actor
+from barmill.audit.trail import Search, search
+from barmill.ingest.connection.provider import CatalogueEntry
+from barmill.ingest.feeds.instrument_listing import Listing
+from barmill.ingest.instruments.changes import change_selection, request_refresh
+from barmill.ingest.instruments.names import evaluate_names, parse_names
+from barmill.ingest.instruments.store import CatalogueState, Instrument, Instruments
+from barmill.platform.feed_settings import FeedSettings
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import immediate
+from tests.pages.conftest import opened, texts
+from tests.support.stores import Stores
+from views.feed_tables import catalogue_hash, catalogue_line, live_table, report_table
 
 NOW_MS = 1_764_072_000_000
 ADA = Actor("ada")
-OFFERED = [Listed("AAA/USD", "Alpha Works", 3, True), Listed("BBB", "Beta", 4, False), Listed("CCC", "Gamma Works")]
+OFFERED = [
+    CatalogueEntry("AAA/USD", "Alpha Works", 3, True),
+    CatalogueEntry("BBB", "Beta", 4, False),
+    CatalogueEntry("CCC", "Gamma Works"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +39,7 @@ def _use_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 def offered(home: Home) -> Home:
     """A home whose feed has fetched a catalogue, and whose job has made bars of two instruments."""
     with Instruments.open(home) as instruments:
-        instruments.keep_catalogue("market", OFFERED, None)
+        instruments.save_catalogue("market", OFFERED, None)
     now_ms = time.time_ns() // 1_000_000
     stores = Stores(home)
     stores.write([(now_ms - 4_000 + 100 * n, "AAA/USD", 10 + n / 4, 2.0) for n in range(40)], closed_to_ms=now_ms)
@@ -46,30 +50,30 @@ def offered(home: Home) -> Home:
 
 def enabled(home: Home) -> list[str]:
     with Instruments.read_only(home) as instruments:
-        return [one.instrument for one in instruments.catalogue("market") if one.enabled]
+        return [instrument.instrument for instrument in instruments.catalogue("market") if instrument.enabled]
 
 
 def table(app: AppTest, column: str) -> Any:
     """Return the table that has this column."""
-    (found,) = [one.value for one in app.dataframe if column in one.value.columns]
+    (found,) = [dataframe.value for dataframe in app.dataframe if column in dataframe.value.columns]
     return found
 
 
 def select(app: AppTest, *rows: int) -> AppTest:
     """Select rows of the table of picks."""
-    (id_,) = [one.proto.id for one in app.dataframe if "instruments_picks_" in one.proto.id]
-    key = id_[id_.index("instruments_picks_") :]
+    (id_,) = [dataframe.proto.id for dataframe in app.dataframe if "instruments_table_" in dataframe.proto.id]
+    key = id_[id_.index("instruments_table_") :]
     app.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
     return app.run()
 
 
 def labels(app: AppTest) -> dict[str, bool]:
     """Return the buttons that there are, and whether they can be pressed."""
-    return {one.label: not one.disabled for one in app.button}
+    return {button.label: not button.disabled for button in app.button}
 
 
 def said(app: AppTest) -> list[str]:
-    return [str(one.value) for one in (*app.success, *app.error)]
+    return [str(message.value) for message in (*app.success, *app.error)]
 
 
 def test_it_lists_the_catalogue_beside_what_moves(offered: Home) -> None:
@@ -92,7 +96,7 @@ def test_selected_rows_are_disabled_and_enabled_again(offered: Home) -> None:
     app.button(key="instruments_disable").click().run()
     assert not app.exception
     assert enabled(offered) == ["BBB"]
-    assert said(app) == ["Done\\: 2 disabled. A running feed follows within two seconds."]
+    assert said(app) == ["Done\\: 2 disabled. A running feed applies this within two seconds."]
     assert table(app, "Description")["Enabled"].tolist() == [False, True, False]
     assert labels(app)["Enable selected"] is False, "the selection is over with what it was about"
     select(app, 2)
@@ -100,7 +104,7 @@ def test_selected_rows_are_disabled_and_enabled_again(offered: Home) -> None:
     app.button(key="instruments_enable").click().run()
     assert enabled(offered) == ["BBB", "CCC"]
     with Instruments.open(offered) as instruments:
-        trail = [(one.action, one.subject, one.actor) for one in search(instruments.db, Search())]
+        trail = [(record.action, record.subject, record.actor) for record in search(instruments.db, Search())]
     me = "test-admin"
     assert trail == [("instrument.enable", "CCC", me), ("instrument.disable", "2 names", me)]
 
@@ -119,7 +123,7 @@ def test_searching_narrows_both_tables_and_goes_into_the_address(offered: Home) 
 
 def test_a_link_opens_the_same_view(offered: Home) -> None:
     with Instruments.open(offered) as instruments:
-        pick(instruments, ADA, "market", [(1, "CCC")], enable=False)
+        change_selection(instruments, ADA, "market", [(1, "CCC")], enable=False)
     app = opened("instruments", instruments_search="works", instruments_state="Enabled")
     assert not app.exception
     assert table(app, "Description")["Instrument"].tolist() == ["AAA/USD"]
@@ -137,17 +141,17 @@ def test_a_pasted_list_is_reported_before_anything_is_done(offered: Home) -> Non
         [3, "BBB", "BBB", "duplicate"],
     ]
     assert enabled(offered) == ["AAA/USD", "BBB", "CCC"]
-    assert labels(app)["Disable 2 of them"] is False
+    assert labels(app)["Disable 2"] is False
     app.checkbox(key="instruments_partial").check().run()
     app.button(key="instruments_apply").click().run()
     assert not app.exception
     assert enabled(offered) == ["AAA/USD"]
-    assert said(app) == ["Done\\: 2 disabled, 1 duplicate, 1 unknown. A running feed follows within two seconds."]
+    assert said(app) == ["Done\\: 2 disabled, 1 duplicate, 1 unknown. A running feed applies this within two seconds."]
 
 
 def test_a_list_without_mistakes_needs_no_consent(offered: Home) -> None:
     with Instruments.open(offered) as instruments:
-        pick(instruments, ADA, "market", names_in("AAA/USD,BBB"), enable=False)
+        change_selection(instruments, ADA, "market", parse_names("AAA/USD,BBB"), enable=False)
     app = opened("instruments")
     app.text_area(key="instruments_paste").set_value("AAA/USD\nBBB\nCCC").run()
     assert not app.checkbox
@@ -158,13 +162,13 @@ def test_a_list_without_mistakes_needs_no_consent(offered: Home) -> None:
 def test_asking_for_a_new_catalogue_is_on_its_way_until_the_feed_answers(offered: Home) -> None:
     app = opened("instruments")
     app.button(key="instruments_refresh").click().run()
-    assert "asked for a new one" in texts(app)
+    assert "new catalogue requested" in texts(app)
     with Instruments.open(offered) as instruments:
         asked = instruments.state("market")
-        instruments.keep_problem("market", "The market cannot be reached.", asked.trace_id)
+        instruments.save_problem("market", "The market cannot be reached.", asked.trace_id)
     app.run()
-    assert "asked for a new one" not in texts(app)
-    assert "The last fetch failed, the old list stays: The market cannot be reached." in texts(app)
+    assert "new catalogue requested" not in texts(app)
+    assert "The last fetch failed; the previous list is shown: The market cannot be reached." in texts(app)
 
 
 def test_without_a_catalogue_it_says_how_one_comes_about(home: Home) -> None:
@@ -173,11 +177,11 @@ def test_without_a_catalogue_it_says_how_one_comes_about(home: Home) -> None:
     assert "No catalogue yet" in texts(app)
     assert "./barmill up" in texts(app)
     with Instruments.open(home) as instruments:
-        instruments.keep_problem("market", "The key was refused.", None)
+        instruments.save_problem("market", "The key was refused.", None)
     app.run()
     assert said(app) == ["The catalogue could not be fetched: The key was refused."]
     with Instruments.open(home) as instruments:
-        instruments.keep_catalogue("market", OFFERED, None)
+        instruments.save_catalogue("market", OFFERED, None)
     app.run()
     assert table(app, "Description")["Instrument"].tolist() == ["AAA/USD", "BBB", "CCC"]
 
@@ -189,32 +193,35 @@ def test_of_files_it_shows_what_came_and_offers_nothing_to_pick(home: Home) -> N
     stores.close()
     app = opened("instruments")
     assert not app.exception
-    assert "there is nothing to pick" in app.info[0].value
+    assert "no selection is needed" in app.info[0].value
     assert table(app, "Last price")["Last price"].tolist() == ["5.25"]
     assert not app.button
 
 
 def test_settings_that_cannot_be_read_are_one_sentence(home: Home) -> None:
-    (home.root / FeedSettings.file_name).write_text('{"provider": "nobody"}')
+    (home.root / FeedSettings.file_name).write_text('{"provider": "unknown"}')
     app = opened("instruments")
     assert not app.exception
-    assert "mend it or delete the file" in said(app)[0]
+    assert "correct it or delete the file" in said(app)[0]
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("UPDATE accounts SET role = 'trader'", "As trader, test-admin may not pick instruments; ask an admin."),
-        ("UPDATE accounts SET disabled = 1", "The account test-admin may not sign in any more; ask an admin."),
+        (
+            "UPDATE accounts SET role = 'trader'",
+            "As trader, test-admin may not enable and disable instruments; ask an admin.",
+        ),
+        ("UPDATE accounts SET disabled = 1", "The account test-admin is disabled; ask an admin."),
     ],
 )
 def test_rights_taken_away_while_the_page_is_open_count_at_once(offered: Home, change: str, why: str) -> None:
     app = select(opened("instruments"), 0)
-    with open_people(offered) as db, immediate(db):
+    with open_audited_db(offered) as db, immediate(db):
         db.conn.execute(change)
     app.button(key="instruments_disable").click().run()
     assert enabled(offered) == ["AAA/USD", "BBB", "CCC"]
-    with open_people(offered) as db:
+    with open_audited_db(offered) as db:
         assert search(db, Search(stage="refused"))[0].result == why
 
 
@@ -245,15 +252,21 @@ def test_the_live_table_is_exactly_this() -> None:
 
 
 def test_another_list_or_another_pick_is_another_version() -> None:
-    one, two = (Instrument("market", name, "", None, None, True) for name in ("A", "B"))
+    instrument, two = (Instrument("market", name, "", None, None, True) for name in ("A", "B"))
     off = Instrument("market", "B", "", None, None, False)
-    versions = {version([]), version([one]), version([one, two]), version([one, off]), version([two, one])}
+    versions = {
+        catalogue_hash([]),
+        catalogue_hash([instrument]),
+        catalogue_hash([instrument, two]),
+        catalogue_hash([instrument, off]),
+        catalogue_hash([two, instrument]),
+    }
     assert len(versions) == 5
-    assert version([one, two]) == version([one, two])
+    assert catalogue_hash([instrument, two]) == catalogue_hash([instrument, two])
 
 
 def test_a_very_long_name_is_cut_in_the_report() -> None:
-    report = judge([(1, "x" * 500)], {}, enable=True)
+    report = evaluate_names([(1, "x" * 500)], {}, enable=True)
     assert report_table(report)["Name"].to_list() == ["x" * 64]
 
 
@@ -263,11 +276,11 @@ def test_a_very_long_name_is_cut_in_the_report() -> None:
         (CatalogueState(NOW_MS - 240_000), "1 of 2 enabled, catalogue fetched 4 min ago."),
         (
             CatalogueState(NOW_MS - 240_000, requested_ms=NOW_MS - 2_000),
-            "1 of 2 enabled, catalogue fetched 4 min ago, asked for a new one 2.0 s ago.",
+            "1 of 2 enabled, catalogue fetched 4 min ago, new catalogue requested 2.0 s ago.",
         ),
         (
             CatalogueState(None, requested_ms=NOW_MS - 60_000),
-            "1 of 2 enabled, asked for a new one 60 s ago; the feed has not answered, see Overview.",
+            "1 of 2 enabled, new catalogue requested 60 s ago; the feed has not responded, see Overview.",
         ),
     ],
 )
@@ -279,4 +292,4 @@ def test_the_line_above_says_how_old_the_catalogue_is(state: CatalogueState, lin
 def test_a_request_that_was_made_elsewhere_shows_too(offered: Home) -> None:
     with Instruments.open(offered) as instruments:
         request_refresh(instruments, ADA, "market")
-    assert "asked for a new one" in texts(opened("instruments"))
+    assert "new catalogue requested" in texts(opened("instruments"))

@@ -4,16 +4,35 @@ from dataclasses import replace
 
 import pytest
 
-from charts.runs import origin, timeline
-from control.home import REPO_ROOT, Home
-from control.jobs.ledger import JobRun, JobVersion, Savepoint
-from control.jobs.operations import Kind, Operation, Outcome, Phase, StopMode, Wanted
+from barmill.platform.home import REPO_ROOT, Home
+from control.jobs.model import (
+    JobRun,
+    JobVersion,
+    Kind,
+    Operation,
+    OperationParameters,
+    Outcome,
+    Phase,
+    Savepoint,
+    State,
+    StopMode,
+)
 from control.jobs.specs import check_spec
-from control.jobs.states import State
 from control.jobs.views import JobView
-from pages.parts.job_actions import menu, offers
-from pages.parts.job_progress import operation_text, state_line, steps, tone
-from pages.parts.job_tables import changes, operation_table, run_table, savepoint_table, version_table
+from pages.parts.jobs.page import action_buttons, menu_entries
+from views.job_tables import (
+    changes,
+    operation_table,
+    operation_text,
+    origin,
+    run_table,
+    savepoint_table,
+    state_line,
+    steps,
+    timeline,
+    tone,
+    version_table,
+)
 
 NOON_MS = 1_700_049_600_000
 HOME = Home(REPO_ROOT / "var")
@@ -28,11 +47,11 @@ SAVEPOINT = Savepoint("5ave" * 8, "bars", "a" * 32, 1, SAVED_URI, NOON_MS - 100_
 
 
 def asked(kind: Kind, phase: Phase = Phase.FIRST, **wanted: object) -> Operation:
-    return Operation("f" * 32, "bars", kind, Wanted(**wanted), "ada", NOON_MS, phase)  # type: ignore[arg-type]
+    return Operation("f" * 32, "bars", kind, OperationParameters(**wanted), "ada", NOON_MS, phase)  # type: ignore[arg-type]
 
 
-STOPPED = replace(asked(Kind.STOP), asked_ms=NOON_MS - 101_500, ended_ms=NOON_MS - 99_000, outcome=Outcome.DONE)
-STOPPED_BY_ADA = "Stopped by ada, asked for at 2023-11-15 11:58:18 UTC."
+STOPPED = replace(asked(Kind.STOP), requested_ms=NOON_MS - 101_500, ended_ms=NOON_MS - 99_000, outcome=Outcome.DONE)
+STOPPED_BY_ADA = "Stopped by ada, requested at 2023-11-15 11:58:18 UTC."
 
 
 @pytest.mark.parametrize(
@@ -58,7 +77,7 @@ def test_a_sentence_from_elsewhere_writes_no_markdown() -> None:
 def test_what_is_under_way_says_for_how_long() -> None:
     assert operation_text(None, NOON_MS) == ""
     said = operation_text(asked(Kind.STOP), NOON_MS + 4_200)
-    assert said == "Stop under way for 4.2 s: Waiting for the controller."
+    assert said == "Stop in progress for 4.2 s: Waiting for the controller."
 
 
 STOP = "Stop with a savepoint"
@@ -74,15 +93,15 @@ STOP = "Stop with a savepoint"
         (asked(Kind.RESTART, Phase.STARTING, mode=StopMode.STATELESS), [("Cancel", "done"), ("Start", "now")]),
         (
             asked(Kind.UPGRADE, from_version=1, to_version=2),
-            [(STOP, "now"), ("Start version 2", "later"), ("See that it is stable", "later")],
+            [(STOP, "now"), ("Start version 2", "later"), ("Check that it is stable", "later")],
         ),
         (
             asked(Kind.UPGRADE, Phase.SETTLING, from_version=1, to_version=2),
-            [(STOP, "done"), ("Start version 2", "done"), ("See that it is stable", "now")],
+            [(STOP, "done"), ("Start version 2", "done"), ("Check that it is stable", "now")],
         ),
         (
-            asked(Kind.UPGRADE, Phase.GOING_BACK, from_version=1, to_version=2),
-            [(STOP, "done"), ("Start version 2", "done"), ("Go back to version 1", "now")],
+            asked(Kind.UPGRADE, Phase.ROLLING_BACK, from_version=1, to_version=2),
+            [(STOP, "done"), ("Start version 2", "done"), ("Return to version 1", "now")],
         ),
         (asked(Kind.RESCALE, parallelism=3), [("Take 3 slots", "now")]),
         (asked(Kind.SAVEPOINT), [("Take a savepoint", "now")]),
@@ -94,14 +113,14 @@ def test_an_operation_has_steps(operation: Operation, expected: list[tuple[str, 
 
 
 def test_nothing_is_offered_to_who_may_nothing() -> None:
-    assert offers(VIEW, lambda _: False) == []
-    assert menu(VIEW, lambda _: False) == ()
+    assert action_buttons(VIEW, lambda _: False) == []
+    assert menu_entries(VIEW, lambda _: False) == ()
 
 
 def test_a_stopped_job_on_its_way_somewhere_can_still_be_cancelled() -> None:
     stopped = replace(VIEW, desired="stopped", state="STOPPED")
-    assert "Cancel" not in dict(menu(stopped, lambda _: True)).values()
-    assert "Cancel" in dict(menu(replace(stopped, operation=asked(Kind.START)), lambda _: True)).values()
+    assert "Cancel" not in dict(menu_entries(stopped, lambda _: True)).values()
+    assert "Cancel" in dict(menu_entries(replace(stopped, operation=asked(Kind.START)), lambda _: True)).values()
 
 
 def test_where_a_run_went_on_from() -> None:
@@ -114,16 +133,16 @@ def test_where_a_run_went_on_from() -> None:
 
 def test_runs_as_a_table() -> None:
     table = run_table(RUNS, [STOPPED], NOON_MS + 5_000)
-    assert table["Began, UTC"].to_list()[0] == "2023-11-15 12:00:00"
-    assert table["Lasted"].to_list() == ["5.0 s", "89 s", "58 min"]
-    assert table["Ended"].to_list() == ["open", "failed", "stopped"]
-    assert table["Because"].to_list() == ["", "ValueError: no.", STOPPED_BY_ADA]
+    assert table["Started, UTC"].to_list()[0] == "2023-11-15 12:00:00"
+    assert table["Duration"].to_list() == ["5.0 s", "89 s", "58 min"]
+    assert table["Ended"].to_list() == ["running", "failed", "stopped"]
+    assert table["Reason"].to_list() == ["", "ValueError: no.", STOPPED_BY_ADA]
 
 
 def test_runs_as_a_time_line() -> None:
     now_ms = NOON_MS + 5_000
     figure = timeline(RUNS, [SAVEPOINT, replace(SAVEPOINT, created_ms=NOON_MS - 9_999_999)], now_ms, [STOPPED])
-    bars = {one.name: one for one in figure.data if one.type == "bar"}
+    bars = {trace.name: trace for trace in figure.data if trace.type == "bar"}
     assert list(bars["runs"].base) == [NOON_MS]
     assert list(bars["runs"].x) == [5_000]  # an open run reaches up to now
     assert list(bars["failed"].y) == ["v2 "]
@@ -132,16 +151,16 @@ def test_runs_as_a_time_line() -> None:
     assert "Run aaaaaaaa, version 1<br>from the beginning" in bars["stopped"].hovertext[0]
     assert bars["stopped"].hovertext[0].endswith(f"<br>{STOPPED_BY_ADA}")
     assert bars["failed"].hovertext[0].endswith("<br>ValueError: no.")
-    (marks,) = [one for one in figure.data if one.type == "scatter"]
+    (marks,) = [trace for trace in figure.data if trace.type == "scatter"]
     assert list(marks.x) == [SAVEPOINT.created_ms]  # what is older than the oldest run would only squeeze the rest
     assert list(figure.layout.yaxis.categoryarray) == ["v1 ", "v2 "]
     assert figure.layout.uirevision
 
 
 def test_every_end_has_a_colour() -> None:
-    for end in (state for state in State if state.terminal or state is State.STOPPED):
+    for end in (state for state in State if state.is_terminal or state is State.STOPPED):
         figure = timeline([replace(RUNS[1], end=end.value)], [], NOON_MS)
-        assert sum(len(one.x) for one in figure.data if one.type == "bar") == 1, end
+        assert sum(len(trace.x) for trace in figure.data if trace.type == "bar") == 1, end
 
 
 def test_versions_say_what_changed() -> None:
@@ -149,7 +168,7 @@ def test_versions_say_what_changed() -> None:
     second = check_spec({"name": "bars", "frames": "5m", "lateness_ms": 1}, HOME)
     versions = [JobVersion(2, second, NOON_MS, "eve"), JobVersion(1, first, NOON_MS, "ada")]
     table = version_table(versions)
-    assert table["What changed"].to_list() == ["frames: 1s,1m,1h → 5m; lateness_ms: 300000 → 1", "–"]
+    assert table["Changes"].to_list() == ["frames: 1s,1m,1h → 5m; lateness_ms: 300000 → 1", "–"]
     assert table["By"].to_list() == ["eve", "ada"]
     assert changes(first, first) == "nothing"
 
@@ -158,5 +177,5 @@ def test_operations_and_savepoints_as_tables() -> None:
     done = replace(asked(Kind.STOP), outcome=Outcome.DONE, ended_ms=NOON_MS + 1_500, sentence="Stopped.")
     row = operation_table([done, asked(Kind.START)]).rows()[0]
     assert row == ("2023-11-15 12:00:00", "ada", "stop", "done", "1.5 s", "Stopped.", f"audit?audit_trace={'f' * 32}")
-    assert operation_table([asked(Kind.START)])["Became"].to_list() == ["under way"]
+    assert operation_table([asked(Kind.START)])["Result"].to_list() == ["in progress"]
     assert savepoint_table([SAVEPOINT]).rows() == [("2023-11-15 11:58:20", "5ave5ave", 1, "aaaaaaaa", SAVED_URI)]

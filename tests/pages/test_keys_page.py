@@ -8,16 +8,16 @@ import pytest
 from streamlit.runtime.state.session_state import SessionState
 from streamlit.testing.v1 import AppTest
 
-from control.database import immediate
-from control.home import REPO_ROOT, Home
-from control.keys.settings import ALL_VARIABLES
-from control.keys.store import KeyStore
-from control.people.database import open_people
-from control.people.roles import Actor, Role
-from tests.canary import canary, leaks
-from tests.feed.test_key_tests import settle_port
-from tests.feed.test_market_process import KEY, running_market
+from barmill.audit.accounts import open_audited_db
+from barmill.audit.roles import Actor, Role
+from barmill.platform.home import REPO_ROOT, Home
+from barmill.platform.sqlite_file import immediate
+from barmill.secrets.settings import ALL_VARIABLES
+from barmill.secrets.store import KeyStore
 from tests.pages.conftest import LookAs
+from tests.support.canary import canary, leaks
+from tests.support.key_tests import settle_port
+from tests.support.market_process import KEY, running_market
 
 TIMEOUT_S = 30
 ADA = Actor("ada")
@@ -53,11 +53,11 @@ def click(app: AppTest, key: str) -> AppTest:
 
 def texts(app: AppTest) -> str:
     shown = (*app.header, *app.subheader, *app.markdown, *app.caption, *app.success, *app.warning, *app.error)
-    return "\n".join(str(one.value) for one in shown)
+    return "\n".join(str(element.value) for element in shown)
 
 
 def errors(app: AppTest) -> list[str]:
-    return [one.value for one in app.error]
+    return [error.value for error in app.error]
 
 
 def everything_sent(app: AppTest) -> Iterator[bytes]:
@@ -87,7 +87,7 @@ def test_an_empty_page_teaches_how_keys_work() -> None:
     app = opened()
     assert "No keys yet" in texts(app)
     assert "./barmill key add NAME --provider PROVIDER" in texts(app)
-    assert [one.label for one in app.button] == ["Add a key"]
+    assert [button.label for button in app.button] == ["Add a key"]
 
 
 def test_a_key_is_added_and_its_secret_stays_nowhere(home: Home) -> None:
@@ -101,9 +101,9 @@ def test_a_key_is_added_and_its_secret_stays_nowhere(home: Home) -> None:
     field.set_value(secret)
     click(app, "keys_submit")
     assert "The key demo is stored." in texts(app)
-    assert [one.value for one in app.subheader] == ["demo"]
+    assert [subheader.value for subheader in app.subheader] == ["demo"]
     assert f"expires {last_day + dt.timedelta(days=1)} 00:00 UTC" in texts(app)
-    assert [one.label for one in app.text_input] == []
+    assert [text_input.label for text_input in app.text_input] == []
     for _ in range(2):
         assert list(everything_sent(app))
         assert leaks(secret, home.root, everything_kept(app), *everything_sent(app)) == []
@@ -118,7 +118,7 @@ def test_what_is_refused_keeps_the_dialog_and_drops_the_secret(demo: Home) -> No
     app.text_input(key="keys_name").set_value("demo")
     app.text_input(key="keys_secret").set_value(secret)
     click(app, "keys_submit")
-    assert any("already; give it a new secret" in one for one in errors(app))
+    assert any("already exists; give it a new secret" in error for error in errors(app))
     assert app.text_input(key="keys_name").value == "demo"
     assert app.text_input(key="keys_secret").value == ""
     assert leaks(secret, demo.root, everything_kept(app), *everything_sent(app)) == []
@@ -131,13 +131,13 @@ def test_what_is_refused_keeps_the_dialog_and_drops_the_secret(demo: Home) -> No
 def test_a_reference_is_added_instead_of_a_secret(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     app = click(opened(), "keys_add")
     app.text_input(key="keys_name").set_value("demo")
-    app.button_group(key="keys_where").set_value("By reference").run()
+    app.button_group(key="keys_storage").set_value("By reference").run()
     app.text_input(key="keys_reference").set_value("nonsense")
     click(app, "keys_submit")
-    assert any("write env:NAME or vault:MOUNT/PATH#FIELD" in one.replace("\\", "") for one in errors(app))
+    assert any("write env:NAME or vault:MOUNT/PATH#FIELD" in error.replace("\\", "") for error in errors(app))
     app.text_input(key="keys_reference").set_value(" env:MARKET_KEY ")
     click(app, "keys_submit")
-    assert "kept in env\\:MARKET\\_KEY" in texts(app)
+    assert "stored in env\\:MARKET\\_KEY" in texts(app)
     monkeypatch.setenv("MARKET_KEY", "elsewhere")
     assert stored(home) == {"demo": "elsewhere"}
 
@@ -159,13 +159,13 @@ def test_what_destroys_a_secret_wants_the_name_typed(demo: Home, what: str) -> N
     for typed in ("", "Demo", "other"):
         app.text_input(key="keys_typed").set_value(typed)
         click(app, "keys_confirm")
-        assert errors(app) == ["Nothing was done; type demo, exactly, to confirm."]
+        assert errors(app) == ["Nothing was done; type demo exactly to confirm."]
         assert stored(demo) == {"demo": KEY}
     app.text_input(key="keys_typed").set_value("demo")
     click(app, "keys_confirm")
     assert f"The key demo is {what}d." in texts(app)
     with KeyStore.open(demo, ADA) as store:
-        assert [one.revoked_ms is not None for one in store.list()] == ([True] if what == "revoke" else [])
+        assert [info.revoked_ms is not None for info in store.list()] == ([True] if what == "revoke" else [])
 
 
 def test_a_revoked_key_can_only_be_rotated_or_deleted(demo: Home) -> None:
@@ -179,13 +179,23 @@ def test_a_revoked_key_can_only_be_rotated_or_deleted(demo: Home) -> None:
 
 def test_a_key_is_tried_at_a_real_market(demo: Home) -> None:
     app = click(opened(), "keys_test_demo")
-    assert errors(app) == ["The demo market has not been started yet; start Barmill with ./barmill up."]
+    assert errors(app) == ["The demo market is not running yet; start Barmill with ./barmill up."]
     with running_market(demo) as market:
         settle_port(demo, market.port)
         click(app, "keys_test_demo")
-    assert "The market takes the key; it opens" in texts(app)
+    assert "The market accepts the key; it gives access to" in texts(app)
     app.run()
     assert "last used" in texts(app)
+
+
+def test_a_test_of_a_key_that_was_deleted_in_the_meantime_does_nothing(demo: Home) -> None:
+    app = opened()
+    with KeyStore.open(demo, ADA) as store:
+        store.delete("demo")
+    click(app, "keys_test_demo")
+    assert "No keys yet" in texts(app)
+    click(app, "keys_add")
+    assert app.text_input(key="keys_name").value == ""
 
 
 def test_a_key_that_expires_soon_is_warned_of(home: Home) -> None:
@@ -193,14 +203,14 @@ def test_a_key_that_expires_soon_is_warned_of(home: Home) -> None:
     with KeyStore.open(home, ADA) as store:
         store.add("demo", "market", KEY, expires_ms=soon)
     app = opened()
-    assert [one.value.split(",")[0] for one in app.warning] == ["The key demo expires in 3 days"]
+    assert [warning.value.split(",")[0] for warning in app.warning] == ["The key demo expires in 3 days"]
 
 
 def test_a_lost_key_encryption_key_is_one_sentence_and_keys_can_still_be_deleted(demo: Home) -> None:
     (demo.keys / "kek").unlink()
     app = opened()
     assert len(errors(app)) == 1
-    assert "is missing, and with it the way to read the stored keys" in errors(app)[0]
+    assert "is missing, so the stored keys cannot be decrypted" in errors(app)[0]
     click(app, "keys_delete_demo")
     app.text_input(key="keys_typed").set_value("demo")
     click(app, "keys_confirm")
@@ -214,13 +224,13 @@ def test_a_trader_sees_no_keys(demo: Home, look_as: LookAs) -> None:
     look_as(Role.TRADER)
     app = opened()
     assert key.fingerprint not in texts(app)
-    assert [str(one.key) for one in app.button if str(one.key).startswith("keys_")] == []
+    assert [str(button.key) for button in app.button if str(button.key).startswith("keys_")] == []
 
 
 def test_who_loses_the_right_while_a_dialog_is_open_does_nothing_with_it(demo: Home) -> None:
     app = click(opened(), "keys_delete_demo")
     app.text_input(key="keys_typed").set_value("demo")
-    with open_people(demo) as db, immediate(db):
+    with open_audited_db(demo) as db, immediate(db):
         db.conn.execute("UPDATE accounts SET role = 'trader'")
     app.button(key="keys_confirm").click().run()
     assert stored(demo) == {"demo": KEY}

@@ -1,54 +1,23 @@
-import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
+import streamlit as st
 
-from control.home import REPO_ROOT, Home
-from tests.pages.stores import Stores
-from tests.stopped_jobs import AAA as ONE_OF_TWO
-from tests.stopped_jobs import BY, seconds_stopped
-
-TIMEOUT_S = 30
+from barmill.platform.home import Home
+from barmill.storage.tick_log import TickLog
+from control.processes.supervisor import ProcessStatus
+from control.system.status import SystemStatus
+from pages.parts.shared import page_header
+from tests.pages.conftest import address, component, opened, texts
+from tests.support.stopped_jobs import AAA as ONE_OF_TWO
+from tests.support.stopped_jobs import BY, seconds_stopped
+from tests.support.stores import Stores, fill
 
 
 @pytest.fixture(autouse=True)
 def _use_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BARMILL_HOME", str(home.root))
-
-
-def fill(home: Home, *, source: str = "market", now_ms: int | None = None, stay_heard: bool = False) -> int:
-    """Write two instruments' bars of the last seconds and return the time taken for now."""
-    now_ms = now_ms or time.time_ns() // 1_000_000
-    stores = Stores(home, source)
-    trades = [(now_ms - 4_000 + 100 * i, "AAA/USD", 10 + i / 4, 2.0) for i in range(40)]
-    stores.write([*trades, (now_ms - 1_500, "BBB", 7.125, None)], closed_to_ms=now_ms)
-    if stay_heard:
-        stores.stay_heard()
-    stores.close()
-    return now_ms
-
-
-def opened(page: str = "overview", **query: str) -> AppTest:
-    app = AppTest.from_file(str(REPO_ROOT / "app.py"), default_timeout=TIMEOUT_S)
-    app.query_params.update(query)
-    return app.switch_page(str(REPO_ROOT / "pages" / f"{page}.py")).run()
-
-
-def component(app: AppTest, name: str) -> Any:
-    """Return what a component of our own was given."""
-    (found,) = [one for one in app.get("bidi_component") if one.proto.component_name == name]
-    return json.loads(found.proto.json)
-
-
-def address(app: AppTest) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
-
-
-def texts(app: AppTest) -> str:
-    return "\n".join(str(one.value) for one in (*app.header, *app.subheader, *app.markdown, *app.caption))
 
 
 @pytest.mark.parametrize("page", ["overview", "chart", "frames"])
@@ -57,8 +26,26 @@ def test_an_empty_home_says_how_to_start(page: str) -> None:
     assert not app.exception
     assert "No bars yet" in texts(app)
     assert "./barmill up" in texts(app)
-    assert "No price has arrived yet." in texts(app)
+    assert "No prices have arrived yet." in texts(app)
     assert "Simulated data" not in texts(app)
+
+
+def test_a_running_home_without_bars_says_whether_it_starts_or_cannot(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app_only = [ProcessStatus("app", "RUNNING", 1, 60, 1_000_000)]
+    running = SystemStatus(home.root, None, app_only, [], 0.0, None, "", "")
+    monkeypatch.setattr(page_header, "read_status", lambda _home: running)
+    st.cache_data.clear()
+    assert "Barmill is starting" in texts(opened("overview"))
+    with TickLog.open(home.ticks_db) as log:
+        log.start_source("market", live=True)
+        log.report_problem("market", "The key was rejected.")
+    st.cache_data.clear()
+    stopped = texts(opened("overview"))
+    assert "Barmill is running, but no bars are made." in stopped
+    assert "The key was rejected." in stopped
+    assert "Barmill is starting" not in stopped
 
 
 @pytest.mark.parametrize("page", ["overview", "chart", "frames"])
@@ -88,6 +75,19 @@ def test_the_last_changed_bars_are_of_the_picked_frame(home: Home) -> None:
     assert not app.exception
     hours = (now_ms - 4_000) // 3_600_000, now_ms // 3_600_000
     assert app.dataframe[0].value["Ticks"].max() == ("40" if hours[0] == hours[1] else "30")
+
+
+def test_the_overview_shows_the_progress_of_the_backfill_until_it_is_in_the_bars(home: Home) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    stores, from_ms = Stores(home), now_ms - 7 * 86_400_000
+    stores.write([(from_ms, "AAA/USD", 19.5, 2.0)], closed_to_ms=from_ms)
+    assert [element.proto.text for element in opened().get("progress")] == [
+        "Demo history of 7 d: 0 % received, 0 % in the bars."
+    ]
+    later_ms = now_ms + 60_000
+    stores.write([(later_ms, "AAA/USD", 19.75, 2.0)], closed_to_ms=later_ms)
+    stores.close()
+    assert not opened().get("progress")
 
 
 @pytest.mark.parametrize(("source", "marked"), [("market", True), ("replay", False)])
@@ -127,7 +127,14 @@ def test_an_address_of_an_unknown_instrument_says_so(home: Home) -> None:
     fill(home)
     app = opened("chart", instrument="ZZZ")
     assert not app.exception
-    assert [one.value for one in app.toast] == ["There are no bars for the instrument ZZZ; this is AAA/USD."]
+    assert [toast.value for toast in app.toast] == ["There are no bars for the instrument ZZZ; using AAA/USD."]
+
+
+def test_the_overview_says_once_why_its_prices_stopped(home: Home) -> None:
+    fill(home, now_ms=time.time_ns() // 1_000_000 - 60_000)
+    app = opened("overview")
+    assert "silent for" in component(app, "barmill_watchlist")["status"]["sentence"]
+    assert not [text.value for text in app.main.markdown if "silent for" in text.value]
 
 
 def test_a_chart_of_a_job_that_stopped_says_so(home: Home) -> None:
@@ -162,7 +169,7 @@ def test_a_chart_of_a_frame_whose_job_was_stopped_is_red_while_another_job_runs(
 @pytest.mark.usefixtures("_seconds_stopped")
 def test_the_overview_shows_frames_that_nothing_feeds() -> None:
     app = opened()
-    (line,) = [one.value for one in app.markdown if "[●]" in str(one.value)]
+    (line,) = [markdown.value for markdown in app.markdown if "[●]" in str(markdown.value)]
     assert line.startswith(r":red[●] 1s, 5s, 15s, 30s\: The job bars, which makes 1s bars, was stopped by os\:ada at ")
     # The watchlist takes its prices from minutes now, which move.
     watchlist = component(app, "barmill_watchlist")
@@ -175,8 +182,9 @@ def test_pages_with_a_fresh_line_judge_the_frame_they_show(page: str, query: dic
     app = opened(page, instrument=ONE_OF_TWO, instruments=ONE_OF_TWO, **query)
     assert not app.exception
     assert any(
-        str(one.value).startswith(":red[●] The job bars, which makes ") and ":gray[job] stopped" in str(one.value)
-        for one in app.markdown
+        str(markdown.value).startswith(":red[●] The job bars, which makes ")
+        and ":gray[job] stopped" in str(markdown.value)
+        for markdown in app.markdown
     )
 
 

@@ -4,20 +4,19 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from control.monitor.alerts import Alert
-from control.monitor.delivery import GIVE_UP_AFTER_MS, Delivery
-from control.monitor.metrics import RATES, Kind, Metric, Reading, Subject
-from pages.parts.alert_tables import delivery_rows, past_alert_rows
-from pages.parts.monitor_facts import Latest, monitor_facts, process_rows, taskmanager_rows
-from pages.parts.plots import SECTIONS, Plot, lines_of
-from tests.pages.measured import BARS, MARKET, readings
+from control.monitoring.alerts import Alert
+from control.monitoring.delivery import GIVE_UP_AFTER_MS, Delivery
+from control.monitoring.metrics import RATES, Kind, Metric, Reading, Subject
+from pages.parts.monitoring.facts import Latest, monitor_facts, process_rows, taskmanager_rows
+from tests.support.measured import BARS, MARKET, readings
+from views.plots import SECTIONS, Plot, delivery_rows, lines_of, past_alert_rows
 
 NOW_MS = 1_764_072_000_000
 LINE = pl.DataFrame({"time_ms": [NOW_MS], "value": [1.0]})
 
 
 def plot(title: str) -> Plot:
-    return next(one for plots in SECTIONS.values() for one in plots if one.title == title)
+    return next(plot for plots in SECTIONS.values() for plot in plots if plot.title == title)
 
 
 def names(title: str, measured: Mapping[Metric, list[Subject]]) -> list[str]:
@@ -27,7 +26,7 @@ def names(title: str, measured: Mapping[Metric, list[Subject]]) -> list[str]:
 
 def test_a_plot_of_one_subject_names_what_is_measured() -> None:
     measured = {Metric.TICKS_ACCEPTED_PER_S: [MARKET], Metric.TICKS_REJECTED_PER_S: [MARKET]}
-    assert names("Ticks in", measured) == ["accepted", "refused"]
+    assert names("Ticks in", measured) == ["accepted", "rejected"]
 
 
 def test_a_plot_of_several_subjects_names_both() -> None:
@@ -51,20 +50,23 @@ def test_what_was_not_measured_has_no_line() -> None:
 
 
 def test_every_rate_and_every_plot_is_shown_once() -> None:
-    plots = [one for plots in SECTIONS.values() for one in plots]
-    assert len({one.key for one in plots}) == len({one.title for one in plots}) == len(plots)
-    shown = [metric for one in plots for metric in one.metrics]
+    plots = [plot for plots in SECTIONS.values() for plot in plots]
+    assert len({plot.key for plot in plots}) == len({plot.title for plot in plots}) == len(plots)
+    shown = [metric for plot in plots for metric in plot.metrics]
     assert len(shown) == len(set(shown))
     assert set(RATES.values()) <= set(shown)
 
 
 def facts(*found: Reading) -> dict[str, tuple[object, object, object]]:
-    return {str(one["label"]): (one["value"], one["note"], one["tone"]) for one in monitor_facts(Latest.of(found))}
+    return {
+        str(fact["label"]): (fact["value"], fact["note"], fact["tone"]) for fact in monitor_facts(Latest.of(found), ())
+    }
 
 
 def test_the_facts_of_a_running_home() -> None:
     found = facts(*readings(NOW_MS))
-    assert found["Jobs running"] == ("1 of 1", "0 restarts", "good")
+    assert found["Jobs running"] == ("–", "0 restarts", "")
+    assert (found["Last checkpoint"][1], found["Bars written"][1]) == ("0 failed", "20 ticks to read")
     assert found["TaskManagers"] == ("1", "3 of 4 slots free", "")
     assert found["Tick to bar"][2] == "good"
 
@@ -74,15 +76,13 @@ def test_the_worst_job_sets_the_tone() -> None:
     found = facts(
         Reading(BARS, Metric.WATERMARK_LAG_S, 0.5),
         Reading(other, Metric.WATERMARK_LAG_S, 90),
-        Reading(BARS, Metric.RUNNING, 1),
-        Reading(other, Metric.RUNNING, 0),
     )
     assert found["Tick to bar"] == ("–", "lag 90 s", "busy")
-    assert found["Jobs running"] == ("1 of 2", "– restarts", "busy")
+    assert found["Jobs running"] == found["Last checkpoint"] == ("–", "", "")
 
 
 def test_a_cluster_that_does_not_answer_is_said_so() -> None:
-    bad = ("–", "the JobManager does not answer", "bad")
+    bad = ("–", "the JobManager does not respond", "bad")
     assert facts(Reading(Subject(Kind.CLUSTER), Metric.ANSWERS, 0))["TaskManagers"] == bad
     assert facts()["TaskManagers"] == bad
 
@@ -99,8 +99,8 @@ def test_the_tables_of_processes_and_taskmanagers() -> None:
         ]
     )
     up, down = process_rows(latest, NOW_MS)
-    assert up == {"Process": "app", "State": "up", "Up for": "10 min", "Memory": "250 MB", "CPU cores": "–"}
-    assert (down["Process"], down["State"], down["Up for"]) == ("ingest", "down", "–")
+    assert up == {"Process": "app", "State": "up", "Uptime": "10 min", "Memory": "250 MB", "CPU cores": "–"}
+    assert (down["Process"], down["State"], down["Uptime"]) == ("ingest", "down", "–")
     assert taskmanager_rows(latest) == [{"TaskManager": "tm-1", "Slots": "4", "Free": "–", "Java heap": "–"}]
 
 
@@ -109,11 +109,11 @@ def test_the_table_of_alerts_that_are_over() -> None:
     assert past_alert_rows([over]) == [
         {
             "Raised, UTC": "2025-11-25 12:00:00",
-            "Lasted": "90 s",
+            "Duration": "90 s",
             "Severity": "critical",
             "Alert": "No ticks.",
-            "Cleared because": "all is well again",
-            "Seen by": "otto",
+            "Cleared because": "the condition is normal",
+            "Acknowledged by": "otto",
         }
     ]
 
@@ -131,10 +131,10 @@ def test_the_table_of_deliveries() -> None:
             "problem": "it cannot be reached",
         }
         (found,) = delivery_rows([Delivery(**{**usual, **changes})], NOW_MS + 1_000)  # type: ignore[arg-type]
-        assert found["What"] == "alert 3 raised"
-        return found["How it went"]
+        assert found["Event"] == "alert 3 raised"
+        return found["Result"]
 
-    assert row(attempts=0, problem=None) == "waits for the controller"
-    assert row() == "tried again in 4.0 s: it cannot be reached"
-    assert row(delivered_ms=NOW_MS + 700) == "arrived after 0.7 s"
+    assert row(attempts=0, problem=None) == "waiting for the controller"
+    assert row() == "next attempt in 4.0 s: it cannot be reached"
+    assert row(delivered_ms=NOW_MS + 700) == "delivered after 0.7 s"
     assert row(created_ms=NOW_MS - GIVE_UP_AFTER_MS) == "given up: it cannot be reached"

@@ -3,38 +3,38 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from bar.sqlite_file import open_for_writing
-from bar.verification import Verdict
-from charts.quality import lateness, most_revised, rejects_over_time, revision_delays
-from charts.texts import duration
-from control.home import Home
-from control.instruments.listing import Listing
-from control.instruments.store import Instruments
-from control.people.roles import Role
-from control.quality.accounting import Account
-from control.quality.comparison import Standing, State, comparison_of
-from control.waiting import wait_until
-from feed.provider import Listed
-from feed.tick import as_rejects
-from pages.parts.quality_tables import (
+from barmill.audit.roles import Role
+from barmill.charts.quality import lateness_figure, most_revised, rejects_over_time, revision_delays
+from barmill.ingest.connection.provider import CatalogueEntry
+from barmill.ingest.feeds.instrument_listing import Listing
+from barmill.ingest.instruments.store import Instruments
+from barmill.model.tick import as_rejects
+from barmill.platform.clock import wait_until
+from barmill.platform.home import Home
+from barmill.platform.sqlite_file import open_for_writing
+from barmill.platform.texts import duration
+from barmill.storage.verification import Verdict
+from control.quality import ComparisonState, State, TickCounts, comparison_of
+from tests.pages.conftest import LookAs, address, opened, texts
+from tests.support.shard import Market
+from tests.support.ticks import START_MS
+from views.quality_tables import (
     Bar,
-    account_line,
     comparison_line,
     lateness_line,
-    read_bar,
+    parse_bar,
     reasons_table,
     stale_line,
+    tick_counts_line,
 )
-from tests.bars.test_shard import Market
-from tests.bars.ticks import START_MS
-from tests.pages.conftest import LookAs
-from tests.pages.test_pages import address, opened, texts
 
 NOW_MS = 1_764_072_000_000
 TIMEOUT_S = 60
@@ -69,12 +69,12 @@ def market(home: Home) -> Iterator[Market]:
 
 
 def table(app: AppTest, column: str) -> Any:
-    (found,) = [one.value for one in app.dataframe if column in one.value.columns]
+    (found,) = [dataframe.value for dataframe in app.dataframe if column in dataframe.value.columns]
     return found
 
 
 def figures(app: AppTest) -> list[Any]:
-    return [json.loads(one.proto.spec) for one in app.get("plotly_chart")]
+    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
 def test_an_empty_home_says_that_nothing_was_read(home: Home) -> None:
@@ -89,16 +89,32 @@ def test_an_empty_home_says_that_nothing_was_read(home: Home) -> None:
 def test_every_tick_is_accounted_for(home: Home) -> None:
     app = opened("quality")
     assert not app.exception
-    assert ":green[●] **9 read** = 5 in bars + 3 refused + 1 too late + 0 on their way" in texts(app)
+    assert ":green[●] **9 read** = 5 in bars + 3 rejected + 1 too late + 0 pending" in texts(app)
     assert home.bars_db.exists()
+
+
+def test_ids_used_again_and_bars_that_may_lack_ticks_are_shown(market: Market) -> None:
+    app = opened("quality")
+    assert "reuse an id" not in texts(app)
+    assert "may lack ticks" not in texts(app)
+    with market.log.db.conn:
+        market.log.db.conn.execute("UPDATE sources SET reused_ids = 3")
+    # Another job begins after the log has lost ticks.
+    behind = replace(market.taken.publications[-1].progress, job="late", begun_sequence=3, missing_to_ms=START_MS)
+    market.store.publish(behind)
+    st.cache_data.clear()
+    app = opened("quality")
+    assert not app.exception
+    assert "3 ticks reuse an id of another tick of their instrument" in texts(app)
+    assert "Bars up to 2023-11-14 22:13:20 UTC may lack ticks, in 2 frames of" in texts(app)
 
 
 @pytest.mark.usefixtures("market")
 def test_rejects_are_counted_by_reason_and_shown_as_they_came() -> None:
     app = opened("quality")
     reasons = table(app, "Meaning")
-    assert dict(zip(reasons["Reason"], reasons["Ever"], strict=True)) == {"bad time": 2, "duplicate": 1, "too late": 1}
-    assert reasons["In this time"].tolist() == reasons["Ever"].tolist()
+    assert dict(zip(reasons["Reason"], reasons["Total"], strict=True)) == {"bad time": 2, "duplicate": 1, "too late": 1}
+    assert reasons["In this range"].tolist() == reasons["Total"].tolist()
     samples = table(app, "Detail")
     assert sorted(samples["Line"].dropna()) == [7, 8, 9]
     assert set(samples["Reason"]) == {"bad time", "duplicate", "too late"}
@@ -113,8 +129,9 @@ def test_a_link_narrows_the_rejects() -> None:
     app = opened("quality", quality_reason="bad time", quality_instrument="A")
     assert not app.exception
     assert table(app, "Detail")["Line"].tolist() == [7]
-    app.text_input(key="quality_instrument").set_value("nobody").run()
-    assert "None of them fit." in texts(app)
+    assert "Late, s" not in table(app, "Detail").columns, "a column without any value is left out"
+    app.text_input(key="quality_instrument").set_value("unknown").run()
+    assert "No rows match." in texts(app)
     app.text_input(key="quality_instrument").set_value("*weird*").run()
     assert table(app, "Detail")["Line"].tolist() == [8]
 
@@ -124,17 +141,17 @@ def test_what_was_refused_long_ago_is_only_in_the_count_for_ever(market: Market)
     market.log.db.conn.commit()
     app = opened("quality", quality_time="1 h")
     reasons = table(app, "Meaning")
-    assert dict(zip(reasons["Reason"], reasons["In this time"], strict=True))["bad time"] == 0
+    assert dict(zip(reasons["Reason"], reasons["In this range"], strict=True))["bad time"] == 0
     app.button_group(key="quality_time").set_value("24 h").run()
     reasons = table(app, "Meaning")
-    assert dict(zip(reasons["Reason"], reasons["In this time"], strict=True))["bad time"] == 2
+    assert dict(zip(reasons["Reason"], reasons["In this range"], strict=True))["bad time"] == 2
 
 
 @pytest.mark.usefixtures("market")
 def test_late_ticks_show_how_late_they_were() -> None:
     app = opened("quality", quality_view="Late ticks")
     assert not app.exception
-    assert "Of the newest 6 ticks, 2 (33.33%) came after a newer one of their instrument" in texts(app)
+    assert "Of the newest 6 ticks, 2 (33.33%) arrived after a newer tick of their instrument" in texts(app)
     (figure,) = figures(app)
     in_time, too_late = (trace["y"] for trace in figure["data"])
     assert sum(too_late) == 1
@@ -171,7 +188,7 @@ def test_every_version_of_a_bar_can_be_looked_at_and_linked_to() -> None:
     assert address(app)["bar"] == bar
     linked = opened("quality", quality_view="Revisions", bar="A 1m 7")
     assert not linked.exception
-    assert [one.value for one in linked.warning] == ["There is no bar A, 1m from 1970-01-01 00:00:00 UTC."]
+    assert [warning.value for warning in linked.warning] == ["There is no bar A, 1m from 1970-01-01 00:00:00 UTC."]
 
 
 @pytest.mark.usefixtures("market")
@@ -184,10 +201,10 @@ def test_an_address_of_no_bar_is_not_followed() -> None:
 @pytest.mark.usefixtures("market")
 def test_bars_are_compared_on_request(home: Home) -> None:
     app = opened("quality", quality_view="Comparison")
-    assert "Bars were not compared since the app was started." in texts(app)
+    assert "Bars have not been compared since the app started." in texts(app)
     app.button(key="quality_compare").click().run()
     assert not app.exception
-    assert wait_until(lambda: comparison_of(home).standing.state is State.DONE, TIMEOUT_S)
+    assert wait_until(lambda: comparison_of(home).comparison_state.state is State.DONE, TIMEOUT_S)
     app.run()
     assert "equal a recomputation" in texts(app)
     assert "from 6 ticks, of which 1 were too late." in texts(app)
@@ -199,7 +216,7 @@ def test_a_bar_that_differs_is_named(home: Home) -> None:
         connection.execute("UPDATE bars SET low = 0.5 WHERE frame = '1s' AND instrument = 'B'")
     app = opened("quality", quality_view="Comparison")
     app.button(key="quality_compare").click().run()
-    assert wait_until(lambda: comparison_of(home).standing.state is State.DONE, TIMEOUT_S)
+    assert wait_until(lambda: comparison_of(home).comparison_state.state is State.DONE, TIMEOUT_S)
     app.run()
     assert "1 of 6 bars differ** from a recomputation" in texts(app)
     assert "low is 0.5, should be 2.0" in table(app, "Different")["Different"][0]
@@ -208,8 +225,8 @@ def test_a_bar_that_differs_is_named(home: Home) -> None:
 @pytest.mark.usefixtures("market")
 def test_a_stale_instrument_is_named(home: Home) -> None:
     with Instruments.open(home) as instruments:
-        instruments.keep_catalogue("market", [Listed("A"), Listed("B")], None)
-    assert ":orange[●] 2 far longer silent than usual: B (" in texts(opened("quality"))
+        instruments.save_catalogue("market", [CatalogueEntry("A"), CatalogueEntry("B")], None)
+    assert ":orange[●] 2 silent for far longer than usual: B (" in texts(opened("quality"))
 
 
 @pytest.mark.parametrize(("role", "may"), [(Role.OPERATOR, True), (Role.TRADER, False)])
@@ -222,43 +239,43 @@ def test_who_may_look(role: Role, may: bool, look_as: LookAs) -> None:
 @pytest.mark.parametrize(
     ("account", "line"),
     [
-        (Account(0, 0, 0, {}, 0), ":gray[●] Nothing has been read yet."),
+        (TickCounts(0, 0, 0, {}, 0), ":gray[●] Nothing has been read yet."),
         (
-            Account(1_010, 1_000, 3, {"bad_time": 5}, 2),
-            ":green[●] **1,010 read** = 1,000 in bars + 5 refused + 3 too late + 2 on their way",
+            TickCounts(1_010, 1_000, 3, {"bad_time": 5}, 2),
+            ":green[●] **1,010 read** = 1,000 in bars + 5 rejected + 3 too late + 2 pending",
         ),
         (
-            Account(10, 10, 0, {}, 4),
-            ":orange[●] **10 read** = 10 in bars + 0 refused + 0 too late + 4 on their way;"
+            TickCounts(10, 10, 0, {}, 4),
+            ":orange[●] **10 read** = 10 in bars + 0 rejected + 0 too late + 4 pending;"
             " 4 are being read again after a restart of the job",
         ),
         (
-            Account(10, 7, 0, {}, 0),
-            ":red[●] **10 read** = 7 in bars + 0 refused + 0 too late + 0 on their way;"
-            " 3 are unaccounted for, ./barmill verify says which bars differ",
+            TickCounts(10, 7, 0, {}, 0),
+            ":red[●] **10 read** = 7 in bars + 0 rejected + 0 too late + 0 pending;"
+            " 3 are unaccounted for; run ./barmill verify to find the bars that differ",
         ),
     ],
 )
-def test_the_account_in_one_line(account: Account, line: str) -> None:
-    assert account_line(account) == line
+def test_the_account_in_one_line(account: TickCounts, line: str) -> None:
+    assert tick_counts_line(account) == line
 
 
 def test_stale_instruments_in_one_line() -> None:
     quiet = [Listing("market", f"Q*{n}", "", True, NOW_MS - 1_000 * n, 1.0, 0.0, True) for n in range(100, 110)]
     line = stale_line([*quiet, Listing("market", "OK", "", True, NOW_MS, 1.0, 5.0)], NOW_MS)
-    assert line.startswith(r":orange[●] 10 far longer silent than usual: Q\*109 (109 s), Q\*108 (108 s)")
+    assert line.startswith(r":orange[●] 10 silent for far longer than usual: Q\*109 (109 s), Q\*108 (108 s)")
     assert line.endswith(" and 2 more")
     assert stale_line([], NOW_MS) == ""
 
 
 @pytest.mark.parametrize("text", ["", "A", "A 1s", "A 1s x", "A 1s 1.5", "A 1s -5", "A 1s " + "9" * 16])
 def test_what_names_no_bar(text: str) -> None:
-    assert read_bar(text) is None
+    assert parse_bar(text) is None
 
 
 def test_a_bar_is_named_and_read_back_whatever_its_instrument_is_called() -> None:
     for name in ("A", "GOLD SPOT 1s", " "):
-        assert read_bar(Bar(name, "1m", NOW_MS).text) == Bar(name, "1m", NOW_MS)
+        assert parse_bar(Bar(name, "1m", NOW_MS).text) == Bar(name, "1m", NOW_MS)
     assert Bar("A", "1m", NOW_MS).label == "A, 1m from 2025-11-25 12:00:00 UTC"
 
 
@@ -266,12 +283,12 @@ def test_a_bar_is_named_and_read_back_whatever_its_instrument_is_called() -> Non
     ("ticks", "late_ms", "line"),
     [
         (0, [], "There are no ticks yet."),
-        (5, [], "Of the newest 5 ticks, each came in the order of its instrument's time."),
+        (5, [], "Of the newest 5 ticks, each arrived in the time order of its instrument."),
         (
             2_000,
             [250.0, 300.0, 61_000.0],
-            "Of the newest 2,000 ticks, 3 (0.15%) came after a newer one of their instrument: half of these by at most"
-            " 300 ms, the last of them by 61 s.",
+            "Of the newest 2,000 ticks, 3 (0.15%) arrived after a newer tick of their instrument: half of these at most"
+            " 300 ms late, the latest 61 s late.",
         ),
     ],
 )
@@ -280,50 +297,50 @@ def test_punctuality_in_one_line(ticks: int, late_ms: list[float], line: str) ->
 
 
 @pytest.mark.parametrize(
-    ("standing", "line"),
+    ("comparison_state", "line"),
     [
-        (Standing(), "Bars were not compared since the app was started."),
-        (Standing(State.RUNNING, NOW_MS - 3_000), "Recomputing for 3.0 s."),
-        (Standing(State.STOPPED, NOW_MS - 9_000, NOW_MS - 5_000), "The comparison was stopped 5.0 s ago."),
+        (ComparisonState(), "Bars have not been compared since the app started."),
+        (ComparisonState(State.RUNNING, NOW_MS - 3_000), "Recomputing for 3.0 s."),
+        (ComparisonState(State.STOPPED, NOW_MS - 9_000, NOW_MS - 5_000), "The comparison was stopped 5.0 s ago."),
         (
-            Standing(State.FAILED, NOW_MS - 9_000, NOW_MS - 5_000, problem="There is no ticks.sqlite yet."),
+            ComparisonState(State.FAILED, NOW_MS - 9_000, NOW_MS - 5_000, problem="There is no ticks.sqlite yet."),
             ":red[●] The comparison failed 5.0 s ago: There is no ticks.sqlite yet.",
         ),
         (
-            Standing(State.DONE, NOW_MS - 65_400, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, 2, 0)),
+            ComparisonState(State.DONE, NOW_MS - 65_400, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, 2, 0)),
             ":green[●] **All 4 bars equal a recomputation** from 9 ticks, of which 1 were too late. 2 are older than"
-            " the tick log, or than what is kept, and cannot be recomputed. Compared 5.0 s ago, in 1 min.",
+            " the tick log or the retention limit and cannot be recomputed. Compared 5.0 s ago, in 1 min.",
         ),
         (
-            Standing(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, 0, 3)),
+            ComparisonState(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, 0, 3)),
             ":red[●] **3 of 4 bars differ** from a recomputation. Compared 5.0 s ago, in 4 s.",
         ),
         (
-            Standing(
+            ComparisonState(
                 State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, shown=6, stopped=["5m: so."])
             ),
             ":red[●] **Frames have stopped**, although all 4 bars equal a recomputation from 9 ticks.\n\n"
             ":red[●] 5m\\: so.\n\n Compared 5.0 s ago, in 4 s.",
         ),
         (
-            Standing(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, given_up=["5m: so."])),
+            ComparisonState(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict(9, 8, 1, 4, given_up=["5m: so."])),
             ":green[●] **All 4 bars equal a recomputation** from 9 ticks, of which 1 were too late.\n\n"
             ":gray[●] 5m\\: so.\n\n Compared 5.0 s ago, in 4 s.",
         ),
         (
-            Standing(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict()),
-            ":gray[●] There was no bar that could be compared. Compared 5.0 s ago, in 4 s.",
+            ComparisonState(State.DONE, NOW_MS - 9_000, NOW_MS - 5_000, 1.0, Verdict()),
+            ":gray[●] No bars could be compared. Compared 5.0 s ago, in 4 s.",
         ),
     ],
 )
-def test_how_a_comparison_ended(standing: Standing, line: str) -> None:
-    assert comparison_line(standing, NOW_MS) == line
+def test_how_a_comparison_ended(comparison_state: ComparisonState, line: str) -> None:
+    assert comparison_line(comparison_state, NOW_MS) == line
 
 
 def test_reasons_of_late_come_first_and_an_unknown_one_is_shown_too() -> None:
     rows = reasons_table({"future": 9, "bad_time": 2, "novel": 1}, {"bad_time": 2})
     assert rows["Reason"].to_list() == ["bad time", "future", "novel"]
-    assert rows["In this time"].to_list() == [2, 0, 0]
+    assert rows["In this range"].to_list() == [2, 0, 0]
     assert rows["Meaning"][2] == ""
 
 
@@ -349,11 +366,11 @@ def test_the_figure_of_rejects_spans_the_time_asked_for_and_keeps_its_colours() 
 
 def test_figures_of_nothing_are_empty_and_of_something_have_a_class_for_each_lateness() -> None:
     spread = pl.DataFrame({"over_ms": [0] * 8, "ticks": range(8)})
-    figure = lateness(spread, spread, None)
+    figure = lateness_figure(spread, spread, None)
     assert list(figure.data[0].x)[:2] == ["up to 10 ms", "up to 100 ms"]
     assert list(figure.data[0].x)[-1] == "over 1 h"
     assert len(figure.layout.shapes) == 0
-    (shape,) = lateness(spread, spread, 300_000).layout.shapes
+    (shape,) = lateness_figure(spread, spread, 300_000).layout.shapes
     assert shape.x0 == 5.5
     delays = pl.DataFrame({"frame": ["1s", "1s", "1m"], "delay_ms": [5, 5_000, 70_000]})
     assert [trace.name for trace in revision_delays(delays, ["1s", "1m", "1h"]).data] == ["1s", "1m"]

@@ -3,29 +3,10 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from control.home import REPO_ROOT, Home
-from control.people.roles import GRANTS, Permission, Role
-from tests.pages.conftest import LookAs
-from tests.pages.test_pages import TIMEOUT_S, opened, texts
-
-# What each page is called, and what it takes to see it.
-PAGES = {
-    "overview": ("Overview", Permission.VIEW_PRICES),
-    "chart": ("Chart", Permission.VIEW_PRICES),
-    "frames": ("Frames", Permission.VIEW_PRICES),
-    "study": ("Study", Permission.VIEW_PRICES),
-    "compare": ("Compare", Permission.VIEW_PRICES),
-    "jobs": ("Jobs", Permission.VIEW_OPERATIONS),
-    "monitoring": ("Monitoring", Permission.VIEW_OPERATIONS),
-    "feeds": ("Feeds", Permission.VIEW_OPERATIONS),
-    "quality": ("Data quality", Permission.VIEW_OPERATIONS),
-    "instruments": ("Instruments", Permission.MANAGE_INSTRUMENTS),
-    "keys": ("API keys", Permission.MANAGE_KEYS),
-    "alerts": ("Alerts", Permission.MANAGE_ALERTS),
-    "accounts": ("Accounts", Permission.MANAGE_ACCOUNTS),
-    "audit": ("Audit", Permission.READ_AUDIT),
-    "account": ("My account", Permission.VIEW_PRICES),
-}
+from barmill.audit.roles import GRANTS, Role
+from barmill.platform.home import REPO_ROOT, Home
+from tests.pages.conftest import TIMEOUT_S, LookAs, opened, texts
+from tests.support.roles import PAGES
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +25,7 @@ def test_a_page_opens_for_those_who_may_see_it(page: str, role: Role, look_as: L
     title, needs = PAGES[page]
     app = opened(page)
     assert not app.exception
-    assert (title in [one.value for one in app.header]) == (needs in GRANTS[role])
+    assert (title in [header.value for header in app.header]) == (needs in GRANTS[role])
 
 
 @pytest.mark.parametrize("role", [Role.TRADER, Role.OPERATOR])
@@ -57,4 +38,4 @@ def test_a_page_run_without_the_router_still_asks_who_looks(page: str, role: Rol
     if needs in GRANTS[role]:
         return
     assert title not in texts(app)
-    assert [error.value for error in app.error] == [f"This page is for people who may {needs.value}; ask an admin."]
+    assert [error.value for error in app.error] == [f"This page requires permission to {needs.value}; ask an admin."]

@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from control.home import Home
-from tests.pages.stores import Stores
-from tests.pages.test_pages import address, opened, texts
+from barmill.platform.home import Home
+from tests.pages.conftest import address, opened, texts
+from tests.support.stores import Stores
 
 NOON_MS = 1_764_072_000_000
 AAA = "AAA/USD"
@@ -36,13 +36,16 @@ def studied(**query: str) -> AppTest:
 
 
 def figure(app: AppTest) -> str:
-    """Return the figure in words, as somebody hears it who does not see it."""
+    """Return the description of the figure for screen readers."""
     (found,) = app.get("plotly_chart")
     return str(found.proto.alt)
 
 
 def export_links(app: AppTest) -> dict[str, dict[str, str]]:
-    links = {urlsplit(one.proto.url).path: parse_qs(urlsplit(one.proto.url).query) for one in app.get("link_button")}
+    links = {
+        urlsplit(element.proto.url).path: parse_qs(urlsplit(element.proto.url).query)
+        for element in app.get("link_button")
+    }
     return {path: {name: values[0] for name, values in asked.items()} for path, asked in links.items()}
 
 

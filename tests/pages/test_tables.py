@@ -1,11 +1,11 @@
 import polars as pl
 
-from charts.newest import newest_bars
-from tests.pages.bars import NOON_MS, THREE_BARS, of
+from barmill.charts.watchlist import newest_bars_table
+from tests.support.page_bars import NOON_MS, THREE_BARS, of
 
 
 def test_the_bars_that_changed_last_come_first_and_keep_their_decimals() -> None:
-    table = newest_bars(pl.concat([THREE_BARS, of("BBB", 9.5, changed_ms=NOON_MS + 190_000)]), count=2)
+    table = newest_bars_table(pl.concat([THREE_BARS, of("BBB", 9.5, changed_ms=NOON_MS + 190_000)]), count=2)
     assert table.to_dicts() == [
         {
             "Instrument": "AAA/USD",

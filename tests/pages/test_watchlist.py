@@ -6,19 +6,19 @@ import time
 import polars as pl
 import pytest
 
-from bar.standing import CLOSES_SCHEMA, STANDING_SCHEMA
-from charts.watchlist import SPANS_MS, lines, watchlist
-from control.home import Home
-from control.instruments.listing import patience_ms
-from control.people.database import open_people
-from control.people.preferences import save_preferences
-from control.people.roles import Actor, Role
-from tests.pages.bars import NOON_MS
-from tests.pages.stores import Stores
-from tests.pages.test_pages import component, fill, opened
-from tests.signed_in import signed_in
+from barmill.audit.accounts import open_audited_db
+from barmill.audit.roles import Actor, Role
+from barmill.auth.preferences import save_preferences
+from barmill.charts.watchlist import SPANS_MS, sparklines, watchlist
+from barmill.ingest.connection.state import stale_after_ms
+from barmill.platform.home import Home
+from barmill.storage.latest import CLOSES_SCHEMA, LATEST_SCHEMA
+from tests.pages.conftest import component, opened
+from tests.support.page_bars import NOON_MS
+from tests.support.signed_in import signed_in
+from tests.support.stores import Stores, fill
 
-SCHEMA = STANDING_SCHEMA | dict.fromkeys(SPANS_MS, pl.Float64())
+SCHEMA = LATEST_SCHEMA | dict.fromkeys(SPANS_MS, pl.Float64())
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_the_columns_are_exactly_these() -> None:
         ("CCC", None, None, 0, None, None, None),
     ]
     table = pl.DataFrame(rows, SCHEMA, orient="row")
-    columns = watchlist(table, NOON_MS, rate_over_ms=10_000, patience_ms={"AAA/USD": 60_000, "BBB": 60_500.5})
+    columns = watchlist(table, NOON_MS, rate_over_ms=10_000, stale_after_ms={"AAA/USD": 60_000, "BBB": 60_500.5})
     assert columns == {
         "instrument": ["AAA/USD", "BBB", "CCC"],
         "last": [10.5, 7.0, None],
@@ -49,25 +49,25 @@ def test_the_columns_are_exactly_these() -> None:
 
 def test_an_instrument_whose_rhythm_nobody_knows_is_not_called_stale() -> None:
     table = pl.DataFrame([("AAA", 1.0, 0, 0, None, None, None)], SCHEMA, orient="row")
-    assert watchlist(table, NOON_MS, rate_over_ms=10_000, patience_ms={})["stale"] == [False]
+    assert watchlist(table, NOON_MS, rate_over_ms=10_000, stale_after_ms={})["stale"] == [False]
 
 
 def test_each_instrument_is_stale_by_its_own_rhythm() -> None:
     rows = [("AAA", 1.0, NOON_MS - 70_000, 0, *(None,) * 3), ("BBB", 1.0, NOON_MS - 70_000, 0, *(None,) * 3)]
     table = pl.DataFrame(rows, SCHEMA, orient="row")
-    patience = {"AAA": patience_ms(None), "BBB": patience_ms(26_342.1)}
-    assert watchlist(table, NOON_MS, rate_over_ms=10_000, patience_ms=patience)["stale"] == [True, False]
+    limits_ms = {"AAA": stale_after_ms(None), "BBB": stale_after_ms(26_342.1)}
+    assert watchlist(table, NOON_MS, rate_over_ms=10_000, stale_after_ms=limits_ms)["stale"] == [True, False]
 
 
 def test_a_line_reaches_from_the_lowest_to_the_highest_close() -> None:
     closes = pl.DataFrame(
         [("AAA", 10.25), ("AAA", 10.0), ("AAA", 11.0), ("BBB", 7.0), ("BBB", 7.0)], CLOSES_SCHEMA, orient="row"
     )
-    assert lines(closes) == {
+    assert sparklines(closes) == {
         "AAA": {"decimals": 2, "line": [10, 0, 40]},
         "BBB": {"decimals": 0, "line": [20, 20]},
     }
-    assert lines(closes.clear()) == {}
+    assert sparklines(closes.clear()) == {}
 
 
 def test_the_overview_lists_every_instrument_with_its_line(home: Home) -> None:
@@ -92,7 +92,7 @@ def test_an_update_carries_the_lines_only_when_they_have_changed(home: Home) -> 
 def test_favourites_and_the_frame_to_open_are_the_visitors_own(home: Home) -> None:
     fill(home)
     signed_in(home, Role.TRADER, "bob")
-    with open_people(home) as db:
+    with open_audited_db(home) as db:
         save_preferences(db, Actor("os:root"), "bob", {"favourites": ("AAA/USD",)})
         save_preferences(db, Actor("os:root"), "test-admin", {"favourites": ("BBB",), "frame": "1h"})
     shown = component(opened(), "barmill_watchlist")

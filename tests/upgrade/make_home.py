@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 from random import Random
 
-from bar.reader import BarReader
-from control.home import REPO_ROOT, Home
-from control.waiting import wait_until
-from feed.ticklog import TickLog
+from barmill.platform.clock import wait_until
+from barmill.platform.home import REPO_ROOT, Home
+from barmill.storage.reader import BarReader
+from barmill.storage.tick_log import TickLog
 
 JOB = "bars"
 STOPPED_JOB = "fives"
@@ -67,7 +67,11 @@ def _fill(home: Home) -> None:
     _call(home, "key", "add", KEY, "--provider", "finnhub", given=SECRET)
     _call(home, "job", "create", "-", given=json.dumps({"name": STOPPED_JOB, "frames": "5s,5m"}))
     _call(home, "job", "start", STOPPED_JOB, "--wait")
-    _await(lambda: any(one.job == STOPPED_JOB and one.read for one in BarReader.open(home.bars_db).progress()))
+    _await(
+        lambda: any(
+            progress.job == STOPPED_JOB and progress.read for progress in BarReader.open(home.bars_db).progress()
+        )
+    )
     _call(home, "job", "stop", STOPPED_JOB, "--wait")
     _await_ticks(home, _MORE_TICKS)
     _call(home, "job", "stop", JOB, "--wait")
@@ -88,14 +92,14 @@ def _await(condition: object) -> None:
         raise SystemExit("The home was not filled in time.")
 
 
-def _kept(one: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    name = one.name.removeprefix("home").lstrip("/")
+def _kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    name = member.name.removeprefix("home").lstrip("/")
     left_out = any(name == part or name.startswith(f"{part}/") or name.startswith(f"{part}-") for part in _LEFT_OUT)
-    if name.startswith("flink/") and not one.name.startswith(_KEPT_OF_FLINK):
+    if name.startswith("flink/") and not member.name.startswith(_KEPT_OF_FLINK):
         return None
-    one.uid = one.gid = 0
-    one.uname = one.gname = ""
-    return None if left_out else one
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return None if left_out else member
 
 
 def _call(home: Home, *arguments: str, given: str | None = None) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from control.machine.ports import free_ports
+from barmill.platform.ports import free_ports
 from tests.browser.conftest import chromium as chromium
-from tests.cluster.docker.project import Project, missing
+from tests.support.project import Project, missing
 
 
 @pytest.fixture(scope="module", params=["", "kafka"], ids=["sqlite", "kafka"])
@@ -14,5 +14,5 @@ def project(request: pytest.FixtureRequest) -> Iterator[Project]:
     """Everything of one profile, up and well."""
     if why_not := missing():
         pytest.skip(why_not)
-    with Project(f"barmill-test-{request.param or 'sqlite'}", free_ports(1)[0], request.param).running() as one:
-        yield one
+    with Project(f"barmill-test-{request.param or 'sqlite'}", free_ports(1)[0], request.param).running() as project:
+        yield project

@@ -5,7 +5,7 @@
 #   engine.sh install          the packages
 #   engine.sh start FOLDER     dockerd, all of its data in FOLDER; then: export DOCKER_HOST=unix://FOLDER/docker.sock
 #   engine.sh images FOLDER    the base images: Python and Kafka, and those of the examples: OpenBao and Caddy
-#   engine.sh build FOLDER     Barmill's image, with what this machine's pip and Maven are told handed in as secrets
+#   engine.sh build FOLDER     Barmill's image, with the settings of this machine's pip and Maven as secrets
 #   engine.sh stop FOLDER      everything stopped and deleted
 #
 # VENV names a Python environment with Kafka's jars, a Java and OpenBao (the one of ./barmill test).
@@ -57,7 +57,7 @@ images() {
     tar --create --directory "$tree" . | docker import --change 'CMD ["python3"]' - "$python"
     rm -rf "$tree"
 
-    # A broker that is told what to do like the official image: KAFKA_SOME_KEY for some.key, in the environment.
+    # A broker that is configured like the official image: KAFKA_SOME_KEY for some.key, in the environment.
     "$venv/bin/python" -m control.kafka.artifacts broker
     context=$folder/kafka
     mkdir -p "$context"

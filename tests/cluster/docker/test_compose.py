@@ -6,9 +6,9 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from control.waiting import wait_until
-from tests.browser.candles import after_updates, open_chart
-from tests.cluster.docker.project import UP_TIMEOUT_S, Project, docker
+from barmill.platform.clock import wait_until
+from tests.support.candles import after_updates, open_chart
+from tests.support.project import UP_TIMEOUT_S, Project, docker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
 PASSWORD = "a horse, a battery, a staple"
@@ -25,8 +25,8 @@ def page(project: Project, chromium: Browser) -> Page:
     assert found[0].startswith(project.address)
     page = chromium.new_context(viewport={"width": 1366, "height": 900}).new_page()
     page.goto(found[0])
-    for one in page.locator("input[type=password]").all():
-        one.fill(PASSWORD)
+    for locator in page.locator("input[type=password]").all():
+        locator.fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.locator(".barmill-watchlist tr[data-instrument='OAKR/USD']")).to_be_visible(timeout=LONG_MS)
     return page
@@ -60,8 +60,8 @@ def test_each_container_may_be_lost(project: Project) -> None:
         # A crash: all that the first process of the container holds dies, and the engine starts it again.
         started = project.state(container)["StartedAt"]
         docker("exec", container, "bash", "-c", "kill -KILL -1")
-        assert wait_until(lambda one=container, at=started: project.state(one)["StartedAt"] != at, 60.0), service  # type: ignore[misc]
-        # Whatever was killed by name stays dead until somebody asks for it: so Docker has it.
+        assert wait_until(lambda name=container, at=started: project.state(name)["StartedAt"] != at, 60.0), service  # type: ignore[misc]
+        # Docker does not restart a container that was killed by name until it is started again.
         assert docker("kill", container).returncode == 0, service
         project.up("--no-recreate")
         project.await_healthy()
@@ -95,6 +95,6 @@ def test_a_job_takes_the_slots_of_more_taskmanagers(project: Project, page: Page
 
 def widest(project: Project) -> int:
     """Return how many subtasks the widest part of the job `wide` has."""
-    running = [one["jid"] for one in project.flink("/jobs/overview")["jobs"] if one["name"] == "wide"]
+    running = [job["jid"] for job in project.flink("/jobs/overview")["jobs"] if job["name"] == "wide"]
     parts = [part for job in running for part in project.flink(f"/jobs/{job}")["vertices"]]
     return max((part["parallelism"] for part in parts if part["status"] == "RUNNING"), default=0)

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, expect
 
-from control.home import REPO_ROOT
-from control.machine.ports import free_ports
-from control.waiting import wait_until
-from tests.browser.candles import after_updates, open_chart
-from tests.cluster.docker.project import UP_TIMEOUT_S, Project, missing
+from barmill.platform.clock import wait_until
+from barmill.platform.home import REPO_ROOT
+from barmill.platform.ports import free_ports
+from tests.support.candles import after_updates, open_chart
+from tests.support.project import UP_TIMEOUT_S, Project, missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 USER_IN_THE_IMAGE = 10_001
@@ -23,8 +23,10 @@ USER_IN_THE_IMAGE = 10_001
 def with_examples(names: list[str], environment: dict[str, str], folder: Path) -> Project:
     """Return a project with these examples, which find their secrets in `folder`."""
     files = [f"deploy/compose/{name}.yml" for name in names]
-    added = [one for file in files for one in yaml.safe_load((REPO_ROOT / file).read_text())["services"].values()]
-    if why_not := missing(*(one["image"] for one in added if "image" in one)):
+    added = [
+        service for file in files for service in yaml.safe_load((REPO_ROOT / file).read_text())["services"].values()
+    ]
+    if why_not := missing(*(name["image"] for name in added if "image" in name)):
         pytest.skip(why_not)
     if os.geteuid() != 0:
         pytest.skip("only root can give the secrets to the user that the containers run as")

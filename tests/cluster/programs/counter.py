@@ -12,7 +12,7 @@ from pyflink.datastream.functions import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.table import StreamTableEnvironment
 
-from flink_jobs.spec import BarsJobSpec
+from barmill.model.job_spec import BarsJobSpec
 
 ROWS_SQL = "CREATE TEMPORARY TABLE numbers (n TINYINT) WITH ('connector' = 'datagen', 'rows-per-second' = '10')"
 

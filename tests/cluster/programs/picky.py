@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from flink_jobs.spec import BarsJobSpec
+from barmill.model.job_spec import BarsJobSpec
 from tests.cluster.programs import counter
 
 

@@ -1,1 +1,0 @@
-"""Figures: what is drawn, worked out from bars by pure functions; and the browser code that draws it."""

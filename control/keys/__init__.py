@@ -1,1 +1,0 @@
-"""The key store: API keys, encrypted; where their key-encryption key comes from."""

@@ -1,0 +1,1 @@
+"""The supervised processes of a home, and their health."""

@@ -1,1 +1,0 @@
-"""Files of ticks: containers, encodings, formats, and which of their columns are which fields."""

@@ -1,1 +1,0 @@
-"""Mappings: from what a provider answers to rows of ours."""

@@ -1,1 +1,0 @@
-"""The demo market: a real HTTP price service with simulated prices of made-up instruments."""

@@ -1,1 +1,0 @@
-"""Providers: one module for each kind of source."""

@@ -1,1 +1,0 @@
-"""The provider `ccxt`: public trades of the exchanges that the library ccxt knows."""

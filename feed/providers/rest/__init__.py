@@ -1,1 +1,0 @@
-"""Prices by asking again and again over HTTP, by a mapping that says what the answers mean."""

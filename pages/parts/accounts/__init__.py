@@ -1,0 +1,1 @@
+"""Parts of the pages on accounts, keys and the audit log."""

@@ -1,0 +1,1 @@
+"""Parts of the Monitoring and Alerts pages."""

@@ -1,0 +1,1 @@
+"""Sign-in: passwords, OIDC, sessions, preferences, and the administration of accounts."""

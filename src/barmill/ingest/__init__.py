@@ -1,0 +1,1 @@
+"""Ingest: reads prices from the providers of all feeds, checks them and appends them to the tick log."""

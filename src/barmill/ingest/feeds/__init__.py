@@ -1,0 +1,1 @@
+"""Feeds added by users: their settings, changes and current state, and trials of settings."""

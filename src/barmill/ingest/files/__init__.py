@@ -1,0 +1,1 @@
+"""Files of ticks: containers, encodings, formats, and the assignment of columns to fields."""

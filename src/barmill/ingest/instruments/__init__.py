@@ -1,0 +1,1 @@
+"""Instruments: what each provider offers, and which of them users have enabled."""

@@ -1,0 +1,1 @@
+"""Mappings: from a provider's responses to Barmill's rows."""

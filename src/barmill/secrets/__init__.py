@@ -1,0 +1,1 @@
+"""The key store: encrypted API keys, and the sources of their key-encryption key."""

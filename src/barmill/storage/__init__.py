@@ -1,0 +1,1 @@
+"""The tick log and the bar store: tables, queries, retention, repair. Imports only `model` and `platform`."""
