@@ -1,6 +1,5 @@
-"""Blocks of bars: every value comes back, and bars read the same wherever they are stored."""
+"""Blocks of bars: bars read the same wherever they are stored."""
 
-import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,138 +9,23 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barmill.model.bar import BAR_SCHEMA
 from barmill.model.frames import Frame, parse_frame
 from barmill.storage import bar_blocks, bar_codec, bar_upkeep
-from barmill.storage.bar_blocks import BEGIN_MS, ROW_SCHEMA
-from barmill.storage.bar_codec import BlockFormatError, decode_bars, encode_bars
+from barmill.storage.bar_blocks import BEGIN_MS
 from barmill.storage.bar_damage import is_damage, salvage
 from barmill.storage.bar_store import BarStore
 from barmill.storage.bar_upkeep import MoveSizes, move_oldest, remove_oldest
 from barmill.storage.latest import closes, latest_prices, newest_bars
 from barmill.storage.reader import BarQuery, BarReader
 from tests.support.damage import flip_bit_of_bars
-from tests.support.rollup import MINUTE_MS, NAME, progress
-from tests.support.ticks import START_MS, bars_of, ticks
+from tests.support.rollup import BARS, MINUTE_MS, NAME, bars_each_second, progress
+from tests.support.ticks import START_MS
 
 _SIZES = MoveSizes(keep=3, least=2, block=5)
-_COUNT = 40
-_CLOSED = (
-    pl.lit("closed").alias("state"),
-    pl.lit(0, pl.Int64).alias("revision"),
-    pl.lit(1, pl.Int64).alias("changed_ms"),
-    pl.lit(1, pl.Int64).alias("change"),
-)
-
-_times = st.one_of(st.integers(1_700_000_000_000, 1_700_000_000_400), st.integers(-(2**63), 2**63 - 1))
-_decimals = st.builds(lambda whole, digits: whole / 10**digits, st.integers(-(10**9), 10**9), st.integers(0, 9))
-_floats = st.one_of(_decimals, _decimals, st.floats(), st.sampled_from([0.0, -0.0, 5e-324, 1e22, 2.0**53, 1e308]))
-_ints = st.one_of(st.integers(0, 300), _times)
-_bar = st.fixed_dictionaries(
-    {
-        "instrument": st.just("A"),
-        "frame": st.just("1s"),
-        "start_ms": _times,
-        "end_ms": _times,
-        **{name: st.one_of(st.none(), _floats, _floats, _floats) for name in ("volume", "vwap")},
-        **dict.fromkeys(("open", "high", "low", "close"), _floats),
-        **dict.fromkeys(("ticks", "revision", "change"), _ints),
-        **{name: st.one_of(st.none(), _times, _times) for name in ("first_tick_ms", "last_tick_ms", "changed_ms")},
-        "state": st.sampled_from(["closed", "revised", "forming"]),
-    }
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(_bar, min_size=1, max_size=12))
-def test_every_value_comes_back_to_the_last_bit(rows: list[dict[str, object]]) -> None:
-    bars = pl.DataFrame(rows, ROW_SCHEMA)
-    assert bits(decode_bars(encode_bars(bars), ROW_SCHEMA, "A", "1s")) == bits(bars)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(*[st.integers(1, 10**7)] * 4, st.integers(0, 10**9)), min_size=1, max_size=50))
-def test_prices_with_few_decimals_come_back(rows: list[tuple[int, ...]]) -> None:
-    prices = [[whole / 100 for whole in row[:4]] for row in rows]
-    bars = pl.DataFrame(
-        [
-            {
-                **dict.fromkeys(ROW_SCHEMA, 1_700_000_000_000 + number),
-                "instrument": "A",
-                "frame": "1s",
-                **dict(zip(("open", "high", "low", "close"), values, strict=True)),
-                "volume": row[4] / 1e8,
-                "vwap": round(sum(values) / 4, 11),
-                "state": "closed",
-            }
-            for number, (row, values) in enumerate(zip(rows, prices, strict=True))
-        ],
-        ROW_SCHEMA,
-    )
-    assert bits(decode_bars(encode_bars(bars), ROW_SCHEMA, "A", "1s")) == bits(bars)
-
-
-def bits(bars: pl.DataFrame) -> list[tuple[object, ...]]:
-    """Return the rows, with floats as text that also tells zeros of different signs apart."""
-    return [tuple(repr(value) if isinstance(value, float) else value for value in row) for row in bars.iter_rows()]
-
-
-@pytest.mark.parametrize("place", [0, 1, 30, -1])
-def test_a_payload_with_a_wrong_byte_is_refused(place: int) -> None:
-    data = bytearray(encode_bars(_bars(10).with_columns(_CLOSED)))
-    data[place] ^= 0x55
-    with pytest.raises(BlockFormatError):
-        decode_bars(bytes(data), ROW_SCHEMA, NAME, "1s")
-
-
-@pytest.mark.parametrize("count", [1, 10, 300, 5_000])
-def test_a_damaged_payload_gives_the_same_bars_or_an_error_of_the_format(count: int) -> None:
-    chance = random.Random(count)
-    bars = _bars(10).filter(frame="1s").with_columns(_CLOSED).sample(count, with_replacement=True, seed=1)
-    bars = bars.with_columns(close=pl.Series([chance.random() for _ in range(count)]))
-    data = encode_bars(bars)
-    header_bits = 8 * 24
-    flips = [*range(header_bits), *(chance.randrange(header_bits, 8 * len(data)) for _ in range(150))]
-    lengths = [*range(24), *(chance.randrange(len(data)) for _ in range(50)), len(data) - 4, len(data) - 1]
-    damaged = [*(_flipped(data, bit) for bit in flips), *(data[:length] for length in lengths), data + b"\0"]
-    damaged += [_flipped(payload, chance.randrange(header_bits)) for payload in damaged[-60:] if len(payload) >= 24]
-    refused = 0
-    for payload in damaged:
-        try:
-            assert decode_bars(payload, ROW_SCHEMA, NAME, "1s").equals(bars.select(ROW_SCHEMA.keys()))
-        except BlockFormatError:
-            refused += 1
-    assert refused > len(damaged) - 10
-
-
-def _flipped(data: bytes, bit: int) -> bytes:
-    flipped = bytearray(data)
-    flipped[bit // 8] ^= 1 << bit % 8
-    return bytes(flipped)
-
-
-def _with_content(content: bytes) -> bytes:
-    return b"\x01" + zstandard.ZstdCompressor(write_checksum=True).compress(content)
-
-
-def test_content_of_another_format_is_refused() -> None:
-    data = encode_bars(_bars(10).filter(frame="1s").with_columns(_CLOSED))
-    content = zstandard.ZstdDecompressor().decompress(data[1:])
-    for wrong in (b"", content[:40], content[:-1], content + b"\0", bytes(len(content)), b"\xff" * len(content)):
-        with pytest.raises(BlockFormatError):
-            decode_bars(_with_content(wrong), ROW_SCHEMA, NAME, "1s")
-    with pytest.raises(BlockFormatError):  # larger than any block
-        decode_bars(_with_content(bytes(2**25)), ROW_SCHEMA, NAME, "1s")
-    assert decode_bars(_with_content(content), ROW_SCHEMA, NAME, "1s").height == 10
-
-
-def _bars(count: int = _COUNT, *, price: float = 1.0, first: int = 0) -> pl.DataFrame:
-    rows = ((MINUTE_MS - START_MS + at * 1_000, NAME, price + at / 8, 1.5) for at in range(first, first + count))
-    return bars_of(ticks(*rows), "1s,1m")
 
 
 def publish(path: Path, bars: pl.DataFrame) -> None:
@@ -228,12 +112,12 @@ def assert_same(found: object, expected: object) -> None:
 
 def test_bars_read_the_same_from_blocks(tmp_path: Path) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
-    publish(path, _bars(4, price=9.0, first=5).with_columns(ticks=2))  # revised
-    other = _bars(20).with_columns(instrument=pl.lit("B/USD"))
+    publish(path, bars_each_second())
+    publish(path, bars_each_second(4, price=9.0, first=5).with_columns(ticks=2))  # revised
+    other = bars_each_second(20).with_columns(instrument=pl.lit("B/USD"))
     publish(path, other)
     before = views(path)
-    assert move(path) == _COUNT + 20 - 2 * _SIZES.keep
+    assert move(path) == BARS + 20 - 2 * _SIZES.keep
     assert len(table(path, "bar_blocks")) >= 8
     assert_same(views(path), before)
     assert move(path) == 0
@@ -241,8 +125,8 @@ def test_bars_read_the_same_from_blocks(tmp_path: Path) -> None:
 
 def test_all_bars_come_in_order_in_chunks_of_any_size(tmp_path: Path) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
-    publish(path, _bars(20).with_columns(instrument=pl.lit("B/USD")))
+    publish(path, bars_each_second())
+    publish(path, bars_each_second(20).with_columns(instrument=pl.lit("B/USD")))
     with closing(BarReader.open(path)) as reader:
         [expected] = reader.all_bars()
     move(path)
@@ -257,7 +141,7 @@ def test_all_bars_come_in_order_in_chunks_of_any_size(tmp_path: Path) -> None:
 
 def test_an_earlier_price_decodes_no_block_of_a_longer_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bars.sqlite"
-    bars = _bars(600)
+    bars = bars_each_second(600)
     publish(path, bars.with_columns(last_tick_ms=pl.col("end_ms") - 1))
     move(path)
     decoded, decode = list[str](), bar_blocks.Block.decode
@@ -278,10 +162,10 @@ def test_an_earlier_price_decodes_no_block_of_a_longer_frame(tmp_path: Path, mon
 def test_a_late_change_turns_only_its_block_back_into_rows(tmp_path: Path) -> None:
     path, plain = tmp_path / "bars.sqlite", tmp_path / "plain.sqlite"
     for file in (path, plain):
-        publish(file, _bars())
+        publish(file, bars_each_second())
     move(path)
     blocks = len(table(path, "bar_blocks"))
-    unchanged, changed = _bars(12, first=3), _bars(1, price=7.0, first=9).with_columns(ticks=3)
+    unchanged, changed = bars_each_second(12, first=3), bars_each_second(1, price=7.0, first=9).with_columns(ticks=3)
     for file in (path, plain):
         publish(file, unchanged)
     assert len(table(path, "bar_blocks")) == blocks
@@ -300,29 +184,29 @@ def test_a_late_change_turns_only_its_block_back_into_rows(tmp_path: Path) -> No
 
 def test_a_repeated_publication_decodes_no_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
+    publish(path, bars_each_second())
     move(path)
     blocks = table(path, "bar_blocks")
     monkeypatch.delattr(bar_codec, "bars_of")
-    publish(path, _bars(12, first=3))
+    publish(path, bars_each_second(12, first=3))
     assert table(path, "bar_blocks") == blocks
 
 
 def test_a_bar_that_was_missing_within_a_block_is_added(tmp_path: Path) -> None:
     path = tmp_path / "bars.sqlite"
     missing = pl.col("start_ms") == MINUTE_MS + 7_000
-    publish(path, _bars().filter(~missing))
+    publish(path, bars_each_second().filter(~missing))
     move(path)
-    publish(path, _bars().filter(missing))
+    publish(path, bars_each_second().filter(missing))
     move(path)
     with closing(BarReader.open(path)) as reader:
-        assert reader.bars(NAME, "1s")["start_ms"].to_list() == [MINUTE_MS + at * 1_000 for at in range(_COUNT)]
+        assert reader.bars(NAME, "1s")["start_ms"].to_list() == [MINUTE_MS + at * 1_000 for at in range(BARS)]
 
 
 def test_retention_removes_bars_from_blocks(tmp_path: Path) -> None:
     path, plain = tmp_path / "bars.sqlite", tmp_path / "plain.sqlite"
     for file in (path, plain):
-        publish(file, _bars(200))
+        publish(file, bars_each_second(200))
     move(path)
     for file in (path, plain):
         with BarStore.open(file, durable=False) as store:
@@ -337,7 +221,7 @@ def test_retention_removes_bars_from_blocks(tmp_path: Path) -> None:
 
 def test_a_damaged_block_is_reported_as_damage_and_left_out_by_repair(tmp_path: Path) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
+    publish(path, bars_each_second())
     move(path)
     flip_bit_of_bars(path)
     with closing(BarReader.open(path)) as reader, pytest.raises(sqlite3.DatabaseError, match="is damaged") as raised:
@@ -352,7 +236,7 @@ def test_a_damaged_block_is_reported_as_damage_and_left_out_by_repair(tmp_path: 
 @pytest.mark.parametrize("name", ["first_start_ms", "last_start_ms", "bars", "ticks", "change"])
 def test_a_column_of_a_block_that_disagrees_with_its_bars_is_damage(tmp_path: Path, name: str) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
+    publish(path, bars_each_second())
     move(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         [first_ms] = connection.execute("SELECT min(first_start_ms) FROM bar_blocks WHERE frame = '1s'").fetchone()
@@ -376,19 +260,19 @@ def test_a_column_of_a_block_that_disagrees_with_its_bars_is_damage(tmp_path: Pa
 
 def test_repair_without_the_newest_rows_keeps_what_is_in_blocks(tmp_path: Path) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
+    publish(path, bars_each_second())
     move(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM bars")
     salvage(path, tmp_path / "new.sqlite")
     with closing(BarReader.open(tmp_path / "new.sqlite")) as reader:
         assert reader.instruments() == [NAME]
-        assert reader.bars(NAME, "1s").height == _COUNT - _SIZES.keep
+        assert reader.bars(NAME, "1s").height == BARS - _SIZES.keep
 
 
 def test_a_store_of_the_version_before_opens_and_moves_its_bars(tmp_path: Path) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
+    publish(path, bars_each_second())
     before = views(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE bar_blocks")
@@ -400,11 +284,11 @@ def test_a_store_of_the_version_before_opens_and_moves_its_bars(tmp_path: Path) 
 
 def test_a_move_that_another_writer_overtakes_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bars.sqlite"
-    publish(path, _bars())
+    publish(path, bars_each_second())
     insert = bar_blocks.insert_block
 
     def publish_meanwhile(*arguments: object) -> None:
-        publish(path, _bars(1, price=7.0, first=2).with_columns(ticks=3))
+        publish(path, bars_each_second(1, price=7.0, first=2).with_columns(ticks=3))
         insert(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(bar_upkeep, "insert_block", publish_meanwhile)
@@ -437,7 +321,7 @@ def test_any_order_of_publications_and_moves_reads_like_rows(events: list[tuple[
                 patch.setattr("time.time_ns", lambda number=number: (START_MS + number) * 1_000_000)
                 if kind == "publish":
                     for file in (path, plain):
-                        publish(file, _bars(two, first=one, price=float(three)).with_columns(ticks=three))
+                        publish(file, bars_each_second(two, first=one, price=float(three)).with_columns(ticks=three))
                 else:
                     move(path, MoveSizes(one, two, three))
             assert_same(views(path), views(plain))

@@ -11,8 +11,7 @@ from barmill.storage.reader import BarQuery, BarReader
 from tests.support.ticks import START_MS, bars_of, ticks
 
 NAME = "A/USD"
-
-
+BARS = 40
 MINUTE_MS = START_MS // 60_000 * 60_000
 
 
@@ -35,3 +34,9 @@ def read(reader: BarReader, frame: str, **asked: int | bool) -> pl.DataFrame:
 def seconds(*prices: tuple[float, float]) -> pl.DataFrame:
     """Return one bar of 1s for each (seconds after MINUTE_MS, price)."""
     return bars_of(ticks(*((at * 1_000 + MINUTE_MS - START_MS, NAME, price, 1.0) for at, price in prices)), "1s")
+
+
+def bars_each_second(count: int = BARS, *, price: float = 1.0, first: int = 0) -> pl.DataFrame:
+    """Return a bar of 1s for each of `count` seconds, from `first` seconds after MINUTE_MS on, and their bars of 1m."""
+    rows = ((MINUTE_MS - START_MS + at * 1_000, NAME, price + at / 8, 1.5) for at in range(first, first + count))
+    return bars_of(ticks(*rows), "1s,1m")

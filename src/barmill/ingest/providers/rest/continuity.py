@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from barmill.ingest.identity import content_text
+from barmill.ingest.identity import content_text, time_range_text
 from barmill.ingest.mapping.row_tables import times_ns
 from barmill.ingest.providers.rest.delivered import Mark, RawRow, id_in
 
@@ -16,6 +16,14 @@ class PossibleGap:
     instrument: str
     from_ns: int
     to_ns: int
+
+    @property
+    def sentence(self) -> str:
+        """Return what may be missing, and what to do about it."""
+        return (
+            f"Rows of {self.instrument} may be missing {time_range_text(self.from_ns, self.to_ns)}: the response does"
+            " not reach back to the last one; poll more often, or request more rows or only rows since the last poll."
+        )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from barmill.ingest.connection.reconnect import (
     RequestError,
 )
 from barmill.ingest.connection.state import ConnectionState, Phase, Report, Skew, Staleness, StateReporter
-from barmill.ingest.identity import GapNotes, time_range_text
+from barmill.ingest.identity import GapNotes
 from barmill.ingest.mapping.paths import MappingError
 from barmill.ingest.mapping.row_mapping import KEY, REQUESTED
 from barmill.ingest.mapping.row_tables import InstrumentFilter, table, times_ns
@@ -205,12 +205,7 @@ class RestProvider:
         Return whether there are any.
         """
         for gap in possible_gaps:
-            self._gap_notes.note(
-                gap.instrument,
-                f"Rows of {gap.instrument} may be missing {time_range_text(gap.from_ns, gap.to_ns)}: the response does"
-                " not reach back to the last one; poll more often, or request more rows or only rows since the last"
-                " poll.",
-            )
+            self._gap_notes.note(gap.instrument, gap.sentence)
         if truncated_name is not None:
             self._gap_notes.note(
                 truncated_name,
