@@ -100,7 +100,7 @@ def test_operators_acknowledge_and_who_was_first_stays(home: Home, db: Database)
     with pytest.raises(NotAllowedError, match="As trader, tess may not acknowledge alerts"):
         acknowledge(db, TESS, alert.id, NOW_MS)
     note(db, cleared=(NO_DATA,))
-    with pytest.raises(NoSuchAlertError, match="cleared meanwhile"):
+    with pytest.raises(NoSuchAlertError, match="not open any more"):
         acknowledge(db, OTTO, alert.id, NOW_MS)
 
 
