@@ -159,7 +159,7 @@ def test_an_alert_that_was_cleared_meanwhile_is_said_so(home: Home) -> None:
     cleared(home, NO_TICKS)
     app.button[0].click().run()
     assert not app.exception
-    assert app.error[0].value.startswith("This alert was cleared meanwhile")
+    assert app.error[0].value.startswith("This alert is not open any more")
     assert app.expander[0].label == "Cleared alerts (1)"
 
 
