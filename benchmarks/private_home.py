@@ -111,7 +111,7 @@ def bars_job(home: Home, cores: int, **fields: Any) -> Iterator[FlinkRest]:
         raise PrivateHomeError(f"This machine has {len(usable)} cores, so nothing can be measured on {cores}.")
     os.sched_setaffinity(0, usable[:cores])  # the processes of Flink inherit this
     try:
-        with private_cluster(Home(home.root / "cluster")) as flink:
+        with private_cluster(Home(home.root / "cluster"), uses_kafka=True) as flink:
             os.sched_setaffinity(0, usable)
             spec = check_spec({"name": "bench", "source": "kafka", "sink": "kafka", **fields}, home)
             path = home.flink / "spec.json"

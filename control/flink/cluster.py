@@ -48,9 +48,9 @@ class ClusterError(RuntimeError):
 class Cluster:
     """The Flink cluster of a home: the locations of its files, and the commands of its processes.
 
-    slots: the task slots of each TaskManager. settings: Flink keys that override the defaults. host: the address of the
-    JobManager. listen: the address that the processes listen on; if it is not loopback, each process runs on a separate
-    machine or in a separate container.
+    slots: the task slots of each TaskManager. settings: Flink keys that override the defaults. uses_kafka: whether jobs
+    exchange data with Kafka. host: the address of the JobManager. listen: the address that the processes listen on; if
+    it is not loopback, each process runs on a separate machine or in a separate container.
     """
 
     home: Home
@@ -59,6 +59,7 @@ class Cluster:
     slots: int = 12
     memory: Memory = field(default_factory=Memory)
     settings: Mapping[str, str] = field(default_factory=dict)
+    uses_kafka: bool = False
     host: str = LOOPBACK
     listen: str = LOOPBACK
 
@@ -172,6 +173,9 @@ class Cluster:
             # Catching exits needs Java's security manager, which slows every call that it checks. Only the JobManager
             # runs programs that may exit.
             "-Dcluster.intercept-user-system-exit=DISABLED",
+            # Only the optimising compiler uses the processor's instructions for encryption. Without them, TLS to Kafka
+            # costs more than everything else that a job does.
+            is_optimised=self.uses_kafka,
         )
 
     def single_process_command(self) -> list[str]:
@@ -189,7 +193,13 @@ class Cluster:
         )
 
     def _java(
-        self, role: str, options: str, main_class: str, *arguments: str, kind: ArchiveKind = "cluster"
+        self,
+        role: str,
+        options: str,
+        main_class: str,
+        *arguments: str,
+        kind: ArchiveKind = "cluster",
+        is_optimised: bool = False,
     ) -> list[str]:
         archive = class_archive(kind)
         return [
@@ -199,7 +209,7 @@ class Cluster:
             "-XX:-UsePerfData",
             # The heavy work is in Polars and SQLite. The optimising compiler takes a quarter of all CPU time of a start
             # without a measurable gain on 40 million ticks.
-            "-XX:TieredStopAtLevel=1",
+            *(() if is_optimised else ("-XX:TieredStopAtLevel=1",)),
             # For a job with Kafka, Flink unpacks a planner of 46 MB here and never deletes it; the next start does.
             f"-Djava.io.tmpdir={self.scratch / 'tmp'}",
             *options.split(),
@@ -223,6 +233,7 @@ def private_cluster(
     memory: Memory | None = None,
     settings: Mapping[str, str] | None = None,
     single_process: bool = False,
+    uses_kafka: bool = False,
 ) -> Iterator[FlinkRest]:
     """Run a cluster for this process only, on free ports, and yield its client when it is ready for jobs.
 
@@ -232,7 +243,7 @@ def private_cluster(
     """
     rest_port, rpc_port = free_ports(2)
     settings = {**(settings or {}), **(_SINGLE_PROCESS_SETTINGS if single_process else {})}
-    cluster = Cluster(home, rest_port, rpc_port, slots, memory or Memory(), settings)
+    cluster = Cluster(home, rest_port, rpc_port, slots, memory or Memory(), settings, uses_kafka)
     cluster.write_files()
     rest = cluster.rest
     first_command = cluster.single_process_command() if single_process else cluster.jobmanager_command()

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from barmill.auth.administration import PASSWORD_FILE_VARIABLE
 from barmill.kafka.shipper_status import kafka_problem, read_shipper_status
@@ -57,7 +57,7 @@ def programs(
     Only ingest, shipper, materialiser and app may see the variables that unlock the key store, if the environment has
     them; only the app may see the token of the metrics.
     """
-    cluster = cluster_of(home, ports)
+    cluster = replace(cluster_of(home, ports), uses_kafka=kafka.is_used)
     flink = cluster.environment()
     listen = ("--address", ports.listen)
     arguments = (*_HISTORY_ARGUMENTS, "--backfill-days", str(market_days))

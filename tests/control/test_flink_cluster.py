@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from barmill.platform.feed_settings import FeedSettings
 from barmill.platform.home import PYTHON_PATH, Home
+from barmill.platform.kafka_settings import NO_KAFKA, KafkaSettings
+from barmill.platform.ports import choose_ports
 from control.flink.cluster import Cluster
 from control.flink.settings import Memory
+from control.system.readiness import programs
 from tools.compile_java import SOURCES, compile_into
 
 
@@ -93,6 +97,15 @@ def test_the_jvms_get_the_memory_the_settings_promise(home: Home) -> None:
     assert "-Xmx322m" in cluster.taskmanager_command()
     assert "-XX:MaxDirectMemorySize=97m" in cluster.taskmanager_command()
     assert settings(cluster)["taskmanager.memory.network.max"] == "33m"
+
+
+@pytest.mark.parametrize("kafka", [NO_KAFKA, KafkaSettings(bootstrap="broker.example:9093")])
+def test_only_a_taskmanager_with_kafka_optimises_its_code(home: Home, kafka: KafkaSettings) -> None:
+    commands = {
+        program.name: program.command for program in programs(home, choose_ports(home, None), FeedSettings(), kafka)
+    }
+    assert ("-XX:TieredStopAtLevel=1" in commands["taskmanager"]) == (not kafka.is_used)
+    assert "-XX:TieredStopAtLevel=1" in commands["jobmanager"]
 
 
 def test_the_environment_is_only_what_is_written_here(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
