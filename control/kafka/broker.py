@@ -1,6 +1,7 @@
 """A Kafka broker with a single node: its files and command, the broker of a home, and private brokers for a process."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -82,7 +83,9 @@ class Broker:
 
         Raise ArtifactsError if the jars are not available, and BrokerError if the data folder cannot be created.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)  # a killed broker leaves its unpacked libraries
+        self._temporary.mkdir(mode=0o700, parents=True)
+        self.folder.chmod(0o700)
         (self.folder / "log4j2.properties").write_text(_LOGGING)
         lines = (f"{key}={value}\n" for key, value in {**self._default_settings(), **self.settings}.items())
         self._configuration.write_text("# Written by Barmill at each start.\n" + "".join(lines))
@@ -102,6 +105,10 @@ class Broker:
     @property
     def _configuration(self) -> Path:
         return self.folder / "server.properties"
+
+    @property
+    def _temporary(self) -> Path:
+        return self.folder / "tmp"
 
     @property
     def _identity(self) -> Path:
@@ -152,6 +159,7 @@ class Broker:
             # The optimising compiler stays enabled, unlike in Flink without Kafka: only it makes TLS fast.
             "-Xms64m",
             f"-Xmx{_HEAP_MB}m",
+            f"-Djava.io.tmpdir={self._temporary}",
             f"-Dlog4j2.configurationFile={(self.folder / 'log4j2.properties').as_uri()}",
             "-classpath",
             os.pathsep.join(map(str, jars)),

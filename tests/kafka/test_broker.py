@@ -50,6 +50,24 @@ def test_clients_without_the_certificate_of_the_home_are_refused(
             read_from(port, context)
 
 
+def test_a_broker_unpacks_its_libraries_in_its_folder_and_the_next_start_deletes_them(
+    broker: RunningBroker, kafka: KafkaSettings, home: Home
+) -> None:
+    ensure_topics(kafka, keep_days=1)
+    producer = Producer({**kafka.client(), "compression.type": "lz4"})
+    for _ in range(20):  # a single small message is not compressed
+        producer.produce(kafka.topic("ticks"), b"0" * 1_000)
+    assert producer.flush(READ_TIMEOUT_S) == 0
+    assert [*(broker.broker.folder / "tmp").glob("liblz4*.so")]
+    ensure_certificate(home)
+    stopped = broker_of(home, Ports(*free_ports(6)))
+    stopped.write_files()
+    left = stopped.folder / "tmp" / "left.so"
+    left.touch()
+    stopped.write_files()
+    assert not left.exists()
+
+
 def read_from(port: int, context: ssl.SSLContext) -> None:
     """Connect and read; TLS 1.3 refuses a client only after the handshake."""
     with (
