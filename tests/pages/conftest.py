@@ -17,7 +17,8 @@ from tests.support.controller import PlayedController
 from tests.support.signed_in import signed_in
 
 LookAs = Callable[[Role], str]
-TIMEOUT_S = 30
+# The first run of an app imports all that it needs.
+TIMEOUT_S = 120
 ADA = Actor("ada")
 BARS = json.dumps({"name": "bars", "shards": 4})
 

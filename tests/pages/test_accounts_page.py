@@ -17,7 +17,7 @@ from barmill.platform.clock import now_ms
 from barmill.platform.home import REPO_ROOT, Home
 from barmill.platform.sqlite_file import Database
 from pages.parts.shared import visitor
-from tests.pages.conftest import LookAs, component, opened, texts
+from tests.pages.conftest import TIMEOUT_S, LookAs, component, opened, texts
 from tests.support.signed_in import signed_in as start
 from tests.support.stores import fill
 
@@ -220,7 +220,7 @@ def test_an_open_page_keeps_its_look_when_another_is_chosen_elsewhere(db: Databa
 
 def test_one_lands_on_the_page_one_prefers_and_may_leave_it(db: Database) -> None:
     save_preferences(db, ROOT, "test-admin", {"start_page": "chart"})
-    app = AppTest.from_file(str(REPO_ROOT / "app.py"), default_timeout=30).run()
+    app = AppTest.from_file(str(REPO_ROOT / "app.py"), default_timeout=TIMEOUT_S).run()
     assert not app.exception
     assert [header.value for header in app.header] == ["Chart"]
     app.switch_page(str(REPO_ROOT / "pages" / "overview.py")).run()

@@ -14,12 +14,11 @@ from barmill.platform.home import REPO_ROOT, Home
 from barmill.platform.sqlite_file import immediate
 from barmill.secrets.settings import ALL_VARIABLES
 from barmill.secrets.store import KeyStore
-from tests.pages.conftest import LookAs
+from tests.pages.conftest import TIMEOUT_S, LookAs
 from tests.support.canary import canary, leaks
 from tests.support.key_tests import settle_port
 from tests.support.market_process import KEY, running_market
 
-TIMEOUT_S = 30
 ADA = Actor("ada")
 
 

@@ -53,8 +53,8 @@ def test_a_home_where_nothing_was_measured_says_how_it_would_be() -> None:
 
 
 def test_the_past_is_drawn_though_no_page_was_open(home: Home) -> None:
-    measured_past(home)
     seconds_stopped(home).close()
+    measured_past(home)
     app = opened("monitoring")
     assert not app.exception
     drawn = figures(app)

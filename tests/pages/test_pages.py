@@ -10,6 +10,7 @@ from control.processes.supervisor import ProcessStatus
 from control.system.status import SystemStatus
 from pages.parts.shared import page_header
 from tests.pages.conftest import address, component, opened, texts
+from tests.support.page_bars import NOON_MS
 from tests.support.stopped_jobs import AAA as ONE_OF_TWO
 from tests.support.stopped_jobs import BY, seconds_stopped
 from tests.support.stores import Stores, fill
@@ -69,12 +70,11 @@ def test_the_overview_shows_every_instrument(home: Home) -> None:
 
 
 def test_the_last_changed_bars_are_of_the_picked_frame(home: Home) -> None:
-    now_ms = fill(home)
+    fill(home, now_ms=NOON_MS + 1_800_000)  # no hour begins between its ticks
     app = opened()
     app.button_group(key="overview_frame").set_value("1h").run()
     assert not app.exception
-    hours = (now_ms - 4_000) // 3_600_000, now_ms // 3_600_000
-    assert app.dataframe[0].value["Ticks"].max() == ("40" if hours[0] == hours[1] else "30")
+    assert app.dataframe[0].value["Ticks"].max() == "40"
 
 
 def test_the_overview_shows_the_progress_of_the_backfill_until_it_is_in_the_bars(home: Home) -> None:
