@@ -63,7 +63,9 @@ def test_a_zoomed_chart_that_shows_the_newest_bar_goes_on_showing_it(app: str, p
 
 
 def test_the_button_and_a_double_click_lead_back(app: str, page: Page) -> None:
-    whole = open_chart(page, app, AAA_SECONDS)
+    open_chart(page, app, AAA_SECONDS)
+    page.locator(CANVAS).dblclick(position={"x": 200, "y": 100})
+    whole = seen(page)
     zoom_in(page)
     drag(page, by=400)
     newest = page.get_by_role("button", name="Newest bar")
@@ -133,8 +135,9 @@ def test_a_link_opens_the_same_view_again(app: str, page: Page) -> None:
 
 
 def test_the_tooltip_shows_the_bar_as_stored_and_nothing_in_a_gap(app: str, live_home: LiveHome, page: Page) -> None:
-    open_chart(page, app, AAA_SECONDS)
     end_ms = live_home.history_end_ms
+    # A fixed range: a chart that follows the newest bar moves on under the mouse, and away from the history.
+    open_chart(page, app, f"{AAA_SECONDS}&from={end_ms - 120_000}&to={end_ms}")
     start_ms = end_ms - 50_000
     with closing(BarReader.open(live_home.home.bars_db)) as reader:
         (bar,) = reader.bars("AAA/USD", "1s", start_ms, start_ms + 1).to_dicts()

@@ -26,9 +26,9 @@ def open_chart(page: Page, app: str, query: str) -> Seen:
 
 
 def seen(page: Page) -> Seen:
-    """Look at the chart now, with all that was done before it drawn."""
+    """Look at the chart now, the first of several, with all that was done before it drawn."""
     _wait_for_drawing(page)
-    data = page.locator(CANVAS).evaluate("canvas => ({...canvas.dataset})")
+    data = page.locator(CANVAS).first.evaluate("canvas => ({...canvas.dataset})")
     return Seen(data["view"], int(data["from"]), int(data["to"]), int(data["updates"]), data["stale"] == "true")
 
 
@@ -61,9 +61,10 @@ def pixels(page: Page) -> str:
 
 
 def point_at(page: Page, time_ms: float) -> None:
-    """Move the mouse over the middle of the candle of that time."""
-    box, now = page.locator(CANVAS).bounding_box(), seen(page)
+    """Move the mouse over the middle of the candle of that time, in a chart that does not follow the newest bar."""
+    canvas = page.locator(CANVAS).first
+    box, now = canvas.bounding_box(), seen(page)
     assert box is not None
-    width = float(page.locator(CANVAS).get_attribute("data-width") or 0)
+    width = float(canvas.get_attribute("data-width") or 0)
     share = (time_ms - now.from_ms) / (now.to_ms - now.from_ms)
     page.mouse.move(box["x"] + width * share, box["y"] + box["height"] / 3)
