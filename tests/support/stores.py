@@ -77,10 +77,14 @@ class Stores:
         self._bars.publish(self._progress(job, made, closed_to_ms), bars)
 
     def stay_heard(self) -> None:
-        """Let feed and job be heard of for an hour to come, however slow the machine is."""
-        for path, table in ((self._home.ticks_db, "sources"), (self._home.bars_db, "progress")):
+        """Let feed and job be heard of for an hour to come, and the feed be complete, however slow the machine is."""
+        for path, table, columns in (
+            (self._home.ticks_db, "sources", ("updated_ms", "complete_to_ms")),
+            (self._home.bars_db, "progress", ("updated_ms",)),
+        ):
+            later = ", ".join(f"{column} = {column} + 3600000" for column in columns)
             with closing(open_for_writing(path).conn) as connection, connection:
-                connection.execute(f"UPDATE {table} SET updated_ms = updated_ms + 3600000")
+                connection.execute(f"UPDATE {table} SET {later}")
 
     def close(self) -> None:
         """Give the files back."""
