@@ -127,7 +127,14 @@ def watching(chromium: Browser) -> Iterator[Watched]:
         "request", lambda request: None if LOOPBACK in request.url else watched.elsewhere.append(request.url)
     )
     yield watched
+    # The error of a route whose request is in flight when its page closes would fail the next test.
+    watched.page.unroute_all(behavior="ignoreErrors")
     context.close()
+
+
+def ran(page: Page) -> None:
+    """Wait until the run of the page has ended, so that nothing of it is still to come or to move."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def sign_in(page: Page, home: Home, role: Role = Role.ADMIN, name: str = "") -> None:

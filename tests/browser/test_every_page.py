@@ -17,7 +17,7 @@ from barmill.platform.clock import wait_until
 from barmill.platform.home import Home
 from barmill.secrets.store import KeyStore
 from control.jobs.service import JobService
-from tests.browser.conftest import Serve, Watched, sign_in
+from tests.browser.conftest import Serve, Watched, ran, sign_in
 from tests.support.measured import DISK_FULL, NO_TICKS, measured_past, raised
 from tests.support.roles import PAGES
 from tests.support.signed_in import signed_in
@@ -39,7 +39,7 @@ CONTROLS = {
     *("button", "checkbox", "combobox", "link", "menuitem", "radio", "searchbox", "slider", "spinbutton", "switch"),
     *("tab", "textbox"),
 }
-SETTLED_S = 5
+SETTLED_S = 30
 STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
 CHECKS = Path(__file__).with_name("every_page.js").read_text()
 
@@ -73,6 +73,7 @@ def opened(page: Page, address: str, path: str) -> None:
     """Open a page and wait until nothing of it is still to come."""
     page.goto(f"{address}/{path}")
     page.locator("[data-testid=stMainBlockContainer] :is(h1, h2, h3, canvas)").first.wait_for()
+    ran(page)
     page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton], [data-stale=true][data-testid]')")
 
 
