@@ -102,7 +102,8 @@ def test_wrong_passwords_slow_down_and_the_right_one_works_after_the_wait(
     page.goto(app)
     said: list[str] = []
     while not said or "Too many" not in said[-1]:
-        fill(page, "dave", f"wrong horse {len(said)}")
+        with page.expect_navigation():  # the page before it has an alert too
+            fill(page, "dave", f"wrong horse {len(said)}")
         said.append(page.get_by_role("alert").inner_text())
         expect(page.get_by_label("Password", exact=True)).to_be_focused()
     assert said[:4] == ["The name or the password is wrong."] * 4
