@@ -14,8 +14,6 @@ from barmill.platform.home import Home
 from barmill.platform.sqlite_file import Database, open_control_db
 from tests.browser.conftest import Serve, Watched
 
-PATIENCE_MS = 30_000
-
 
 def add(db: Database, actor: str, subject: str) -> None:
     with action(db, Actor(actor), "thing.add", subject, needs=None):
@@ -23,7 +21,7 @@ def add(db: Database, actor: str, subject: str) -> None:
 
 
 def counts(page: Page, records: int) -> None:
-    expect(page.get_by_text(f"{records} records, newest hash")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text(f"{records} records, newest hash")).to_be_visible()
 
 
 @pytest.mark.timeout(300)
@@ -43,11 +41,11 @@ def test_the_trail_is_followed_searched_verified_and_taken_away(serve: Serve, ho
         assert search.evaluate("field => field === document.activeElement")
         search.type("o")
         search.press("Enter")
-        page.wait_for_url("**/audit?audit_text=two", timeout=PATIENCE_MS)
-        expect(page.locator("table[role=grid]")).to_have_attribute("aria-rowcount", "2", timeout=PATIENCE_MS)
+        page.wait_for_url("**/audit?audit_text=two")
+        expect(page.locator("table[role=grid]")).to_have_attribute("aria-rowcount", "2")
 
         page.get_by_text("Follow", exact=True).click()
-        expect(page.locator("iframe")).to_have_count(0, timeout=PATIENCE_MS)
+        expect(page.locator("iframe")).to_have_count(0)
         with page.expect_download() as download:
             page.get_by_role("button", name="CSV", exact=True).click()
         lines = Path(download.value.path()).read_text().splitlines()
@@ -55,10 +53,8 @@ def test_the_trail_is_followed_searched_verified_and_taken_away(serve: Serve, ho
         assert lines[1].startswith("2,")
 
         page.get_by_role("button", name="Verify the chain").click()
-        expect(page.get_by_text("complete and unchanged, from its first record to number 2.")).to_be_visible(
-            timeout=PATIENCE_MS
-        )
+        expect(page.get_by_text("complete and unchanged, from its first record to number 2.")).to_be_visible()
         page.goto(page.url)  # the link opens the search again
-        expect(search).to_have_value("two", timeout=PATIENCE_MS)
+        expect(search).to_have_value("two")
     assert watched.complaints == []
     assert watched.elsewhere == []
