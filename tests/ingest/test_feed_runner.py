@@ -118,7 +118,7 @@ def at_work(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feeding]:
 
 
 @contextmanager
-def a_market(home: Home, name: str, port: int = 0) -> Iterator[RunningMarket]:
+def a_market(home: Home, name: str, port: int | None = None) -> Iterator[RunningMarket]:
     """Run a market of another Barmill."""
     with running_market(Home(home.root / name).create(), "--rate", "20", port=port) as market:
         yield market

@@ -1,7 +1,6 @@
 """The provider `market` against a real demo market."""
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +22,7 @@ from barmill.ingest.providers.market import (
 )
 from barmill.platform.clock import wait_until
 from barmill.platform.home import Home
+from barmill.platform.ports import free_ports
 from barmill.simulator.access import AccessKeys
 from tests.support.market_process import KEY, RunningMarket, running_market
 from tests.support.market_provider import TICK_FIELDS, fields_of, rows_of, ticks
@@ -160,8 +160,7 @@ def test_a_gap_is_reported_and_it_goes_on_from_the_oldest(home: Home, caplog: py
 
 
 def test_a_market_that_cannot_be_reached_is_tried_until_told_to_stop(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     with reading(MarketProvider(f"http://127.0.0.1:{port}", lambda: KEY), None) as (batches, _, thread):
         assert wait_until(lambda: caplog.text.count("cannot be reached") >= 3, 60)
         assert thread.is_alive()
@@ -259,8 +258,7 @@ def test_its_catalogue_is_what_the_market_trades(home: Home) -> None:
 
 
 def test_a_market_that_cannot_be_reached_has_no_catalogue_now() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     with pytest.raises(ProviderError, match="cannot be reached"):
         MarketProvider(f"http://127.0.0.1:{port}", lambda: KEY).catalogue()
 
@@ -287,8 +285,7 @@ def test_asking_for_nothing_needs_no_key_and_says_how_complete_it_is(home: Home)
 
 
 def test_with_nothing_to_ask_for_it_still_waits_for_a_market_that_is_down(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     with reading(MarketProvider(f"http://127.0.0.1:{port}", lambda: KEY, frozenset), None) as (batches, _, thread):
         assert wait_until(lambda: caplog.text.count("cannot be reached") >= 2, 60)
         assert thread.is_alive()

@@ -15,6 +15,7 @@ import requests
 
 from barmill.platform.clock import wait_until
 from barmill.platform.home import REPO_ROOT, Home
+from barmill.platform.ports import free_ports
 from barmill.simulator.access import AccessKeys
 
 KEY = "test-key-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -23,7 +24,7 @@ KEY = "test-key-0123456789abcdefghijklmnopqrstuvwxyz"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 120
 
 
 _log_numbers = itertools.count()
@@ -78,8 +79,9 @@ class RunningMarket:
 
 
 @contextmanager
-def running_market(home: Home, *arguments: str, port: int = 0) -> Iterator[RunningMarket]:
-    """Run a market that knows KEY until the block ends."""
+def running_market(home: Home, *arguments: str, port: int | None = None) -> Iterator[RunningMarket]:
+    """Run a market that knows KEY until the block ends; its port stays free for it when it is killed."""
+    port = port or free_ports(1)[0]
     access = AccessKeys.of(home)
     if access.find(KEY) is None:
         access.grant("tests", KEY)
