@@ -1,11 +1,14 @@
 """Fixtures that tests of several subjects share."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
+from barmill.platform import ports
 from barmill.platform.home import Home
 from barmill.secrets import settings
 from control.flink.cluster import private_cluster
@@ -21,9 +24,16 @@ _RESET_TLS = r"ignore:unclosed <ssl.SSLSocket fd=\d+, family=2, type=1, proto=6,
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests pass that meet the error in Python; any other unclosed socket still fails a test."""
-    if not _CLOSES_RESET_TLS:
+    """Let no test depend on its Python, on other workers, or on the speed of the machine."""
+    if not _CLOSES_RESET_TLS:  # any other unclosed socket still fails a test
         config.addinivalue_line("filterwarnings", _RESET_TLS)
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # a free port may be bound some seconds after it was chosen
+        number, count = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        ports._OWN_RANGE = ports._OWN_RANGE[number::count]
+    # Without --hypothesis-seed, every run generates the same inputs.
+    same = config.getoption("--hypothesis-seed", None) is None
+    hypothesis_settings.register_profile("tests", deadline=None, derandomize=same)
+    hypothesis_settings.load_profile("tests")
 
 
 @pytest.fixture
