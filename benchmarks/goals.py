@@ -46,18 +46,18 @@ def _at(*steps: _Step) -> Callable[[Part], float | None]:
     """Return a function that reads the value at a path, or None where the path ends early."""
 
     def read(part: Part) -> float | None:
-        found: Any = part
+        node: Any = part
         for step in steps:
             if isinstance(step, tuple):
                 key, value = step
-                found = next((item for item in found if item.get(key) == value), None)
+                node = next((item for item in node if item.get(key) == value), None)
             elif isinstance(step, int):
-                found = found[step] if found else None
+                node = node[step] if node else None
             else:
-                found = found.get(step)
-            if found is None:
+                node = node.get(step)
+            if node is None:
                 return None
-        return float(found)
+        return float(node)
 
     return read
 

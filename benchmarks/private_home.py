@@ -67,7 +67,10 @@ def running_barmill(home: Home, market_options: Sequence[str]) -> Iterator[tuple
 def wait_until_current(home: Home) -> None:
     """Wait until the feed has caught up with the market; raise PrivateHomeError if it does not."""
     if not wait_until(lambda: _is_current(home), _START_TIMEOUT_S):
-        raise PrivateHomeError("The feed did not catch up with the market; the machine is too slow or too busy.")
+        raise PrivateHomeError(
+            "The feed did not catch up with the market, because the machine is too slow or too busy; end other programs"
+            " and measure again."
+        )
 
 
 def wait_or_fail(condition: Callable[[], bool], problem: str, timeout_s: float = _START_TIMEOUT_S) -> None:
@@ -97,7 +100,9 @@ def kafka_home(home: Home) -> Iterator[KafkaSettings]:
             ensure_topics(settings, _KEEP_DAYS)
             yield settings
     except KafkaException as error:
-        raise PrivateHomeError(f"Kafka reported an error: {error.args[0].str()}.") from error
+        raise PrivateHomeError(
+            f"Kafka reported an error: {error.args[0].str()}; correct the problem and measure again."
+        ) from error
 
 
 @contextmanager
@@ -108,7 +113,10 @@ def bars_job(home: Home, cores: int, **fields: Any) -> Iterator[FlinkRest]:
     """
     usable = sorted(os.sched_getaffinity(0))
     if cores > len(usable):
-        raise PrivateHomeError(f"This machine has {len(usable)} cores, so nothing can be measured on {cores}.")
+        raise PrivateHomeError(
+            f"This machine has {len(usable)} cores, so nothing can be measured on {cores}; use a machine"
+            " with more cores."
+        )
     os.sched_setaffinity(0, usable[:cores])  # the processes of Flink inherit this
     try:
         with private_cluster(Home(home.root / "cluster"), uses_kafka=True) as flink:
@@ -142,7 +150,8 @@ def _start(home: Home, supervisor: Supervisor, market_options: Sequence[str]) ->
 
     if not wait_until(all_up, _START_TIMEOUT_S, every_s=0.2):
         names = ", ".join(stage.name for stage in pending)
-        raise PrivateHomeError(f"Not up after {_START_TIMEOUT_S:.0f} s: {names}. {pending[0].problem()}".strip())
+        sentence = f"These did not start within {_START_TIMEOUT_S:.0f} s: {names}; see the logs in log/ of the home."
+        raise PrivateHomeError(f"{sentence} {pending[0].problem()}".strip())
     return ports
 
 

@@ -167,7 +167,7 @@ def _queries(part: Part) -> Iterator[str]:
         measured = [(size["query_ms"][query], size["query_cpu_ms"][query]) for size in sizes]
         cells = [str(value) for wall, cpu in measured for value in (wall["p50"], wall["p95"], cpu["p95"])]
         rows.append((query, *cells, str(part["p95_times"].get(query, "-"))))
-    yield from table(("", *headers, "p95, times"), rows)
+    yield from table(("", *headers, "p95, largest / smallest"), rows)
     for size, store in zip(sizes, stores, strict=True):
         yield (
             f"  {store} of {size['instruments']} instruments: {size['size_mb']:,} MB (others' CPU {_others_cpu(size)})"

@@ -79,8 +79,8 @@ def _refresh(home: Home, provider: str) -> None:
         request_refresh(instruments, Actor.at_command_line(), provider)
         if not wait_until(lambda: instruments.state(provider).requested_ms is None, _REFRESH_TIMEOUT_S, every_s=0.1):
             raise UserError(
-                f"The feed has not fetched the catalogue within {_REFRESH_TIMEOUT_S:.0f} s, and will as soon as it can;"
-                " ./barmill status shows whether it runs."
+                f"The feed did not fetch the catalogue within {_REFRESH_TIMEOUT_S:.0f} s, but will do so as soon as it"
+                " can; ./barmill status shows whether it runs."
             )
         problem = instruments.state(provider).problem
         if problem:
@@ -102,7 +102,8 @@ def _change(home: Home, provider: str, args: argparse.Namespace) -> int:
     failed = [line for line in report if line.outcome.is_error]
     if failed:
         raise UserError(
-            f"Not every name is an instrument of {provider}; the others were changed: {report_text(report)}."
+            f"Some names are not instruments of {provider}, so only the other names were applied"
+            f" ({report_text(report)}); correct them, or see ./barmill instrument list."
         )
     return 0
 

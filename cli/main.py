@@ -145,7 +145,7 @@ def _disk_sentence(error: OSError) -> str | None:
         case errno.ENOSPC | errno.EDQUOT:
             return f"The disk is full{location}; free some space, or set BARMILL_HOME to a folder on another disk."
         case errno.EROFS | errno.EACCES | errno.EPERM:
-            return f"Writing is not allowed{location}; set BARMILL_HOME to a folder that you can write to."
+            return f"Access is not allowed{location}; set BARMILL_HOME to a folder that you can read and write."
     return None
 
 

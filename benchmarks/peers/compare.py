@@ -62,14 +62,14 @@ def _compare(path: Path, folder: Path, peers: Path | None) -> dict[str, Any]:
         programs["bytewax"] = lambda: [
             run_bytewax(peers, path, folder / "bytewax", workers, bars) for workers in _WORKERS
         ]
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, program in programs.items():
         try:
-            found[name] = {"runs": program()}
+            results[name] = {"runs": program()}
         except CommandFailedError as error:
-            found[name] = {"not_measured": str(error)}
-    ratios = {name: _times_as_fast(barmill, peer["runs"]) for name, peer in found.items() if "runs" in peer}
-    return {"barmill": barmill, **found, "times_as_fast": ratios}
+            results[name] = {"not_measured": str(error)}
+    ratios = {name: _times_as_fast(barmill, peer["runs"]) for name, peer in results.items() if "runs" in peer}
+    return {"barmill": barmill, **results, "times_as_fast": ratios}
 
 
 def _times_as_fast(barmill: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, float | None]:

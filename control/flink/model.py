@@ -5,7 +5,7 @@ FlinkError
 ├── FlinkResponseError         the JobManager responds with an error
 │   └── NoSuchFlinkJobError    the JobManager does not know this job
 ├── SubmitFailedError          the program did not become a job; its output is in `traceback`
-└── SubmitUnknownError         a submit got no response: the job may or may not start, so check before any other action
+└── SubmitUnknownError         a submission got no response: the job may or may not start, so check before other actions
 """
 
 import io
@@ -43,7 +43,7 @@ class SubmitFailedError(FlinkError):
 
 
 class SubmitUnknownError(FlinkError):
-    """The response to a submit was lost: the job may still start under its id."""
+    """The response to a submission was lost: the job may still start under its id."""
 
 
 class JobState(Enum):

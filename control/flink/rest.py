@@ -34,7 +34,7 @@ from control.flink.model import (
 )
 
 TIMEOUT_S = 10.0
-# The response to a submit comes after the program's main(), which takes long on a busy machine.
+# The response to a submission comes after the program's main(), which takes long on a busy machine.
 SUBMIT_TIMEOUT_S = 120.0
 _JAR_NAME = "barmill-python-driver.jar"
 _DRIVER = "org.apache.flink.client.python.PythonDriver"
@@ -48,8 +48,8 @@ _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 class FlinkRest:
     """The REST API of the JobManager at a host and port.
 
-    lock: file that serialises submits across processes, because Flink mixes up concurrent submits. tls: the certificate
-    that the cluster and its clients share. python: the interpreter that runs the programs.
+    lock: file that serialises submissions across processes, because Flink mixes up concurrent ones. tls: the
+    certificate that the cluster and its clients share. python: the interpreter that runs the programs.
 
     Each request raises ClusterUnreachableError if the JobManager does not respond, NoSuchFlinkJobError if it does not
     know the job, and FlinkResponseError for any other error.
@@ -120,8 +120,8 @@ class FlinkRest:
 
         job_id: 32 hex digits, never used before on this cluster. savepoint_path: the savepoint or checkpoint to start
         from; it is never deleted. Raise SubmitFailedError if the program fails, after cancelling the jobs that it
-        started. Raise SubmitUnknownError if there is no response to the submit; look the job up before a retry. A job
-        that started may still fail a moment later, for instance if the savepoint is unreadable.
+        started. Raise SubmitUnknownError if there is no response to the submission; look the job up before a retry. A
+        job that started may still fail a moment later, for instance if the savepoint is unreadable.
         """
         request = {
             "entryClass": _DRIVER,

@@ -21,7 +21,7 @@ from control.jobs.decisions import (
 )
 from control.jobs.model import Desired, JobRun, Kind, Operation, Outcome, Phase, State, StopMode
 
-# For about this long, the JobManager may still process a submit whose response was lost.
+# For about this long, the JobManager may still process a submission whose response was lost.
 SUBMIT_GRACE_MS = 90_000
 # A run that fails sooner than this after its submission counts as an early failure.
 EARLY_FAILURE_MS = 150_000

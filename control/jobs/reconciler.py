@@ -74,7 +74,7 @@ class Reconciler:
         self._first_job: str = ""
 
     def reconcile_jobs(self) -> dict[str, Decision]:
-        """Take one step for each job and return the decisions by job name; a submit, which is slow, ends the round."""
+        """Take one step for each job and return the decisions by job name; a submission, being slow, ends the round."""
         view, jobs = self.read_cluster(), self._repository.jobs()
         self._cancel_orphans(view, {job.name for job in jobs})
         decisions: dict[str, Decision] = {}

@@ -141,7 +141,8 @@ def test_the_known_ones_are_done_when_that_is_enough(
     said = say(capsys, "disable", "BBB", "NOPE", "--partial")
     assert (said.code, said.out) == (1, "BBB: disabled\nNOPE: unknown\n")
     assert said.err == (
-        "barmill: Not every name is an instrument of market; the others were changed: 1 disabled, 1 unknown.\n"
+        "barmill: Some names are not instruments of market, so only the other names were applied (1 disabled, 1"
+        " unknown); correct them, or see ./barmill instrument list.\n"
     )
     assert instruments.enabled_names("market") == frozenset({"AAA/USD", "CCC"})
 

@@ -49,7 +49,7 @@ def store_error(code: int, text: str) -> sqlite3.OperationalError:
         (store_error(sqlite3.SQLITE_IOERR_READ, "disk I/O error"), "Reading or writing a file in "),
         (store_error(sqlite3.SQLITE_READONLY, "readonly database"), "The files in "),
         (store_error(sqlite3.SQLITE_CANTOPEN, "unable to open database file"), "The files in "),
-        (PermissionError(errno.EACCES, "no", "/x"), "Writing is not allowed at /x; set BARMILL_HOME"),
+        (PermissionError(errno.EACCES, "no", "/x"), "Access is not allowed at /x; set BARMILL_HOME"),
     ],
 )
 def test_what_the_user_can_mend_is_one_sentence_and_a_failure(

@@ -165,5 +165,5 @@ def test_another_user_of_the_machine_is_turned_away_by_the_file_system(home: Hom
     # Root, but with no more rights in another user's folders than any user has.
     result = user(home, *arguments, before=["setpriv", "--bounding-set", "-dac_override,-dac_read_search"])
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"barmill: Writing is not allowed at {home.root}")
+    assert result.stderr.startswith(f"barmill: Access is not allowed at {home.root}")
     assert result.stderr.count("\n") == 1

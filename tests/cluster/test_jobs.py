@@ -194,7 +194,7 @@ def test_ten_starts_at_once_from_many_sides_give_the_ten_right_jobs(steering: St
 
 @dataclass
 class Forgetful:
-    """A Flink client whose first answer to a submit gets lost, after the JobManager has accepted it."""
+    """A Flink client whose first answer to a submission gets lost, after the JobManager has accepted it."""
 
     flink: FlinkRest
     lost: int = 0

@@ -107,10 +107,11 @@ def forget_late(db: Database, job: str, shard: int, from_sequence: int) -> None:
 def count_late(db: Database, job: str | None) -> int:
     """Return how many ticks a job rejected, or for None, about how many different ones all jobs rejected.
 
-    For all jobs, each kept tick counts once, and of the dropped ticks only those of the job that has most.
+    For all jobs, each kept tick counts once, and of the dropped ticks only those of the job with the most dropped
+    ticks.
     """
     count_query = "SELECT count(DISTINCT sequence) FROM rejects WHERE ? IS NULL OR job = ?"
-    dropped = "SELECT coalesce(max(all_of), 0) FROM (SELECT sum(dropped) AS all_of FROM late WHERE ? IS NULL OR job = ?"
+    dropped = "SELECT coalesce(max(total), 0) FROM (SELECT sum(dropped) AS total FROM late WHERE ? IS NULL OR job = ?"
     (count,) = db.conn.execute(count_query, (job, job)).fetchone()
     # Several jobs that read one log reject mostly the same ticks.
     (dropped_count,) = db.conn.execute(f"{dropped} GROUP BY job)", (job, job)).fetchone()

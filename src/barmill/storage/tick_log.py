@@ -211,7 +211,10 @@ class TickLog(Store):
             "SELECT name, cursor, live, complete_to_ms, ended, read, accepted, rejected, problem, updated_ms, prefix,"
             " made_ms, arrived_ms, newest_ns, reused_ids FROM sources ORDER BY name"
         )
-        return tuple(Source(n, c, bool(live), t, bool(ended), *rest) for n, c, live, t, ended, *rest in rows)
+        return tuple(
+            Source(name, cursor, bool(live), complete_to_ms, bool(ended), *rest)
+            for name, cursor, live, complete_to_ms, ended, *rest in rows
+        )
 
     def id(self) -> str:
         """Return the id of this log."""
