@@ -6,8 +6,9 @@ python -m benchmarks.charts live --home FOLDER --warm-up S --window S
     from the tick log to the screen for each tick, the bytes and the main-thread time of each update, and whether any of
     many screenshots taken afterwards is blank.
 python -m benchmarks.charts first --home FOLDER BARS VISITS
-    Creates a store of BARS bars, starts the app over it, and opens the charts of random instruments, each in a new
-    browser, again in the same browser, and from another page by the menu. Measures the time from navigation to candles.
+    Creates a store of BARS bars and starts the app over it. Repeats VISITS times: opens the chart of a random
+    instrument in a new browser, then that of another random instrument in the same browser, then a chart from another
+    page by the menu. Measures the time from navigation to candles.
 """
 
 import argparse

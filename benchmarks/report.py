@@ -188,8 +188,8 @@ def _charts(part: Part) -> Iterator[str]:
     ]
     yield from table(headers, [(name, *map(str, quantiles.values())) for name, quantiles in measured])
     yield (
-        f"  {part['updates']} updates of the whole page: {part['main_thread_ms_per_update']} ms of its main"
-        f" thread and {part['received_bytes_per_update']:,} bytes each."
+        f"  {part['updates']} updates of the chart; for each, the whole page takes"
+        f" {part['main_thread_ms_per_update']} ms of its main thread and {part['received_bytes_per_update']:,} bytes."
     )
     yield (
         f"  {part['long_tasks']} tasks above 50 ms, the longest {part['longest_task_ms']} ms; the first update came"
