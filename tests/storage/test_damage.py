@@ -51,9 +51,10 @@ def test_a_damaged_block_is_passed_over_and_told_of(market: Market, sequence: in
     assert verify(market.spec.ticks_db, market.spec.bars_db, lambda _: None).good
 
 
-def test_a_flipped_bit_is_found_by_the_checksum(market: Market) -> None:
+@pytest.mark.parametrize("how", ["flipped", "altered"])
+def test_other_bytes_are_found_by_the_checksum(market: Market, how: str) -> None:
     three_blocks(market)
-    damage_block(market, 3)
+    damage_block(market, 3, how)
     assert [first for first, _ in market.log.blocks()] == [1, 5]
 
 

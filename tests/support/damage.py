@@ -5,6 +5,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import polars as pl
+
+from barmill.storage.tick_damage import decode_block, encode_block
 from tests.support.rollup import NAME
 from tests.support.shard import Market
 
@@ -21,6 +24,9 @@ def damage_block(market: Market, sequence: int, how: str = "flipped", *, checksu
             data[8:] = bytes(len(data) - 8)
         case "empty":
             data.clear()
+        case "altered":  # another price, which decodes
+            ticks = decode_block(bytes(data))
+            data[:] = encode_block(ticks.with_columns(pl.col("price_open", "price_close") + 1))
     with market.log.db.conn:
         update = "UPDATE blocks SET data = ?, crc = CASE WHEN ? THEN crc END WHERE first_sequence = ?"
         market.log.db.conn.execute(update, (bytes(data), checksum, sequence))
